@@ -1,0 +1,136 @@
+/**
+ * What a stage is made of: tasks as data, an `Executor` that runs them, and a manifest that commits the result.
+ * A task is idempotent and its outputs have deterministic keys, so that it may be run twice or by two workers.
+ */
+import { type StoredManifest, type Manifest, type Part, MANIFEST_FORMAT, MANIFEST_VERSION, hashOf, readManifest, writeManifest } from './manifest.ts';
+import type { Store } from '../store/store.ts';
+import type { Log } from '../log.ts';
+import { throwIfAborted } from '../errors.ts';
+import { CREATED_BY } from '../version.ts';
+
+/** One kind of task. Registered by name, so that a worker in another process can run it from its payload alone. */
+export interface TaskKind<P, R> {
+  readonly name: string;
+  /** Raised when the same payload would give other bytes than before: old task records are then not reused. */
+  readonly version: number;
+  /** @returns a JSON-able summary; bytes go through `env.store` */
+  run(payload: P, env: TaskEnv): Promise<R>;
+}
+
+/** What a task may touch. */
+export interface TaskEnv {
+  readonly store: Store;
+  readonly signal: AbortSignal;
+  readonly log: Log;
+  readonly execution: Execution;
+  /** Folders and URLs of the sources named in payloads; machine facts, so never part of a manifest. */
+  readonly locations: Readonly<Record<string, string>>;
+  /** Counts finished units (rows, usually) toward the stage's total, for progress. */
+  advance(units: number): void;
+  /** Tells what the task is doing now, for the progress line. */
+  note(text: string): void;
+  /** A long-lived resource such as a model session: made once a process, closed when the run ends. */
+  resource<T extends { close(): Promise<void> }>(key: string, make: () => Promise<T>): Promise<T>;
+}
+
+/** How the work is done. None of it changes a byte of output, so none of it is hashed. */
+export interface Execution {
+  /** Tasks at once, and decoders at once in a task. */
+  readonly concurrency: number;
+  /** Threads of one model or search session. */
+  readonly threads: number;
+  /** Rows read and searched at a time. */
+  readonly blockRows: number;
+  /** Bytes of vectors that a clustering task may hold. */
+  readonly memoryBytes: number;
+}
+
+/** Runs tasks; knows nothing of images. Results come in payload order, whatever order the tasks ended in. */
+export interface Executor {
+  /**
+   * @param scope key prefix of the stage; finished tasks leave a record under `work/<scope>/` and are not run again
+   * @throws the first task error, after the tasks in flight have ended
+   */
+  map<P, R>(kind: TaskKind<P, R>, payloads: readonly P[], scope: string): Promise<R[]>;
+}
+
+export interface RunContext {
+  readonly store: Store;
+  readonly executor: Executor;
+  readonly signal: AbortSignal;
+  readonly log: Log;
+  readonly progress: ProgressSink;
+  readonly execution: Execution;
+  readonly seed: number;
+  /** The same resources that tasks of this process get. */
+  readonly resource: TaskEnv['resource'];
+}
+
+export interface ProgressSink {
+  /** @param total units in all, or null when unknown */
+  begin(stage: string, total: number | null, unit: string): void;
+  /** Sets what is shown beside the bar, such as the level and the inertia of an iteration. */
+  note(text: string): void;
+  advance(units: number): void;
+  end(summary: string): void;
+}
+
+export interface StageRequest<M extends Manifest> {
+  /** Key prefix, such as `clusters`; the manifest lies directly under it. */
+  readonly path: string;
+  readonly stage: string;
+  /** Everything that decides the bytes, resolved; hashed together with the inputs. */
+  readonly config: unknown;
+  readonly inputs: readonly StoredManifest[];
+  /** Makes the parts under `path/` and returns what the manifest says of them. */
+  make(): Promise<StageResult<M>>;
+}
+
+export type StageResult<M extends Manifest> = {
+  parts: Part[];
+  stats: Record<string, unknown>;
+  /** Keys under the stage's path that belong to it but are not in `parts`. */
+  files?: readonly string[];
+} & Omit<M, keyof Manifest>;
+
+/**
+ * Completes a stage: returns its manifest when it is there and was made from the same config and inputs, and makes it
+ * otherwise. The old manifest is removed before anything else, so that a stage is never half old and half new.
+ */
+export async function runStage<M extends Manifest = Manifest>(context: RunContext, request: StageRequest<M>): Promise<StoredManifest<M>> {
+  throwIfAborted(context.signal);
+  const { path, stage, config } = request;
+  const inputs = request.inputs.map(({ manifest, sha256 }) => ({ stage: manifest.stage, sha256 }));
+  const configHash = hashOf({ stage, config, inputs, seed: context.seed, version: MANIFEST_VERSION, createdBy: CREATED_BY });
+  const existing = await readManifest<M>(context.store, path);
+  if (existing !== null && existing.manifest.configHash === configHash) {
+    context.log.info({ stage, path }, `${path}: done before, kept`);
+    return existing;
+  }
+  if (existing !== null) context.log.info({ stage, path }, `${path}: made with other settings or inputs, making it again`);
+  await clearStage(context.store, path, existing !== null);
+  const started = performance.now();
+  const { parts, stats, files, ...rest } = await request.make();
+  throwIfAborted(context.signal);
+  await removeStrays(context.store, path, new Set([...parts.map((part) => part.path), ...(files ?? [])]));
+  const manifest = { format: MANIFEST_FORMAT, version: MANIFEST_VERSION, stage, inputs, config, configHash, seed: context.seed, parts, stats, createdBy: CREATED_BY, ...rest } as unknown as M;
+  const stored = await writeManifest(context.store, path, manifest);
+  await context.store.remove(`work/${path}/`);
+  context.log.info({ stage, path, seconds: (performance.now() - started) / 1000, event: 'stage' }, `${path}: done`);
+  return stored;
+}
+
+/** Removes a finished stage's outputs, manifest first. What an unfinished attempt left stays: its task records name it. */
+async function clearStage(store: Store, path: string, completed: boolean): Promise<void> {
+  if (!completed) return;
+  await store.remove(`${path}/manifest.json`);
+  await store.remove(`${path}/`);
+  await store.remove(`work/${path}/`);
+}
+
+/** What an attempt with other settings left behind would otherwise lie among the outputs. */
+async function removeStrays(store: Store, path: string, keep: ReadonlySet<string>): Promise<void> {
+  const strays: string[] = [];
+  for await (const { key } of store.list(`${path}/`)) if (!keep.has(key)) strays.push(key);
+  for (const key of strays) await store.remove(key);
+}
