@@ -1,0 +1,37 @@
+/** Settings of the cluster stage. */
+import { z } from 'zod';
+
+const perLevel = (item: z.ZodInt): z.ZodUnion<readonly [z.ZodInt, z.ZodArray<z.ZodInt>]> => z.union([item, z.array(item).min(1)]);
+
+export const ResamplingConfig = z.strictObject({
+  rounds: z.int().min(0).max(100).default(0).describe('Re-samplings a level after its first k-means. The published YAML value 10 means 9 here. More rounds flatten the density of centroids.'),
+  sampleSize: perLevel(z.int().min(1)).default(2).describe('Members taken from each cluster a round; one number, or one a level. Rule of thumb: half the mean cluster size.'),
+  strategy: z.enum(['closest', 'random']).default('closest').describe('Which members: the closest to the centroid, or a keyed random draw.'),
+});
+
+export const OutliersConfig = z.strictObject({
+  policy: z.enum(['keep', 'merge', 'set-aside']).default('keep').describe('What happens to clusters under `minSize` images: keep them (published behaviour), merge them into the nearest larger cluster, or set their images aside with a reason.'),
+  minSize: z.int().min(1).default(3).describe('Images below which a level-1 cluster counts as an outlier.'),
+});
+
+export const ClusterConfig = z.strictObject({
+  levels: z
+    .union([z.literal('auto'), z.array(z.int().min(1)).min(1).max(16)])
+    .default('auto')
+    .describe('Clusters a level, finest first, such as [200000000, 8000000, 800000, 100000, 25000]; or auto: chosen from the data.'),
+  iterations: z.int().min(1).max(1000).default(50).describe('Lloyd iterations at most. A level stops early only when no assignment changes, which leaves the result as it is.'),
+  resampling: ResamplingConfig.prefault({}).describe('Hierarchical k-means with resampling.'),
+  seedingRows: z.int().min(2).default(65_536).describe('Points that k-means++ looks at, at most: a keyed sample when a level has more. At least 2 k are used where there are as many.'),
+  empty: z.enum(['keep', 'drop', 'split']).default('split').describe('Empty clusters: keep the centroid (published behaviour), drop the cluster, or move it to split the largest.'),
+  splits: perLevel(z.int().min(1)).default(1).describe('Children per cluster of a first, coarser k-means, one number or one a level; the k of the level is then coarse k × splits, shared out in proportion to size.'),
+  outliers: OutliersConfig.prefault({}).describe('Policy for clusters of very few images.'),
+  minSizeWarning: z.int().min(1).default(3).describe('Health: clusters under this size are counted as small.'),
+});
+export type ClusterConfig = z.infer<typeof ClusterConfig>;
+
+/** A per-level setting as one value a level. @throws {RangeError} when a list has another length than L */
+export function atLevel(setting: number | readonly number[], level: number, levels: number, name: string): number {
+  if (typeof setting === 'number') return setting;
+  if (setting.length !== levels) throw new RangeError(`Expected \`${name}\` to have one entry a level (${levels}), got ${setting.length}`);
+  return setting[level - 1]!;
+}

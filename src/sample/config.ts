@@ -1,0 +1,24 @@
+/** Settings of the sample stage. */
+import { z } from 'zod';
+
+/** A count, a share of the pool in (0, 1), or a percentage such as "20%". */
+export const Target = z.union([
+  z.int().min(1),
+  z.number().gt(0).lt(1),
+  z.string().regex(/^(100(\.0+)?|\d{1,2}(\.\d+)?)%$/, 'a count, a share between 0 and 1, or a percentage such as "20%"'),
+]);
+export type Target = z.infer<typeof Target>;
+
+export const SampleConfig = z.strictObject({
+  target: Target.default('20%').describe('Images wanted: a count, a share such as 0.2, or "20%" of the clustered images.'),
+  strategy: z.enum(['random', 'closest', 'furthest']).default('random').describe('Which images of a leaf are taken first. `closest` gives typical images, `furthest` odd ones; `random` did best in the published ablation.'),
+  multiplier: z.int().min(1).max(65_535).default(1).describe('How often one image may be taken at most. 1: never twice; more: small clusters are repeated.'),
+  strict: z.boolean().default(false).describe('true: fail when the pool cannot give the target. false: the shortfall is a number in the manifest.'),
+});
+export type SampleConfig = z.infer<typeof SampleConfig>;
+
+/** The target as a count of images. A share is rounded down, but never to zero. */
+export function targetCount(target: Target, poolRows: number): number {
+  if (typeof target === 'number') return target >= 1 ? target : Math.max(1, Math.floor(target * poolRows));
+  return Math.max(1, Math.floor((Number.parseFloat(target) / 100) * poolRows));
+}
