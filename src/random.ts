@@ -43,7 +43,7 @@ export function randomStream(seed: number, ...labels: (string | number)[]): Rand
     below: (counter, bound) => Math.min(bound - 1, Math.floor(uniform(counter) * bound)),
     normal: (counter) => {
       const w = draw(counter);
-      const u = ((w[0]! >>> 5) * 67108864 + (w[1]! >>> 6) + 1) / 9007199254740993;
+      const u = ((w[0]! >>> 5) * 67108864 + (w[1]! >>> 6) + 1) / 9007199254740992;
       const v = ((w[2]! >>> 5) * 67108864 + (w[3]! >>> 6)) / 9007199254740992;
       return Math.sqrt(-2 * Math.log(u)) * Math.cos(2 * Math.PI * v);
     },

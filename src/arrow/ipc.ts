@@ -24,7 +24,6 @@ import {
   Uint32,
   Uint64,
   Utf8,
-  type Vector,
   makeData,
   makeVector,
   tableFromIPC,
@@ -180,15 +179,8 @@ function dictionaryData(values: readonly (string | null)[], entries?: readonly s
     indices[i] = code;
   }
   const valid = values.some((value) => value === null) ? Uint8Array.from(values, (value) => (value === null ? 0 : 1)) : undefined;
-  const dictionary = entries === undefined ? makeVector(utf8Data([...codes.keys()])) : sharedDictionary(entries);
+  const dictionary = makeVector(utf8Data([...codes.keys()]));
   return makeData({ type: new Dictionary(new Utf8(), new Int32(), 0), length: values.length, ...nulls(valid), data: indices, dictionary: dictionary as never });
-}
-
-/** One vector for one array of entries: a stream's writer tells by identity that a dictionary was written before. */
-function sharedDictionary(entries: readonly string[]): Vector {
-  let dictionary = SHARED_DICTIONARIES.get(entries);
-  if (dictionary === undefined) SHARED_DICTIONARIES.set(entries, (dictionary = makeVector(utf8Data(entries))));
-  return dictionary;
 }
 
 function binaryData(values: readonly Uint8Array[]): Data {
@@ -268,4 +260,3 @@ function plain(value: unknown): unknown {
 const END_OF_STREAM = Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0);
 const TEXT = new TextEncoder();
 const EMPTY = new Uint8Array(0);
-const SHARED_DICTIONARIES = new WeakMap<readonly string[], Vector>();

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 /** `valid[i] = 0` marks a null. Absent: no nulls. */
 export type Column =
   | { readonly type: 'utf8'; readonly values: readonly (string | null)[] }
-  | { readonly type: 'dictionary'; readonly values: readonly (string | null)[]; /** All entries, in order. Default: the values in order of first appearance. One array for all batches of a stream writes it once. */ readonly dictionary?: readonly string[] }
+  | { readonly type: 'dictionary'; readonly values: readonly (string | null)[]; /** All entries, in code order; default: the values in order of first appearance. */ readonly dictionary?: readonly string[] }
   | { readonly type: 'bool'; readonly values: Uint8Array }
   | { readonly type: 'uint16'; readonly values: Uint16Array }
   | { readonly type: 'uint32'; readonly values: Uint32Array; readonly valid?: Uint8Array }

@@ -21,7 +21,7 @@ export const ClusterConfig = z.strictObject({
     .describe('Clusters a level, finest first, such as [200000000, 8000000, 800000, 100000, 25000]; or auto: chosen from the data.'),
   iterations: z.int().min(1).max(1000).default(50).describe('Lloyd iterations at most. A level stops early only when no assignment changes, which leaves the result as it is.'),
   resampling: ResamplingConfig.prefault({}).describe('Hierarchical k-means with resampling.'),
-  seedingRows: z.int().min(2).default(65_536).describe('Points that k-means++ looks at, at most: a keyed sample when a level has more. At least 2 k are used where there are as many.'),
+  seedingRows: z.int().min(2).default(32_768).describe('Points that k-means++ looks at, at most: a keyed sample when a level has more. At least 2 k are used where there are as many.'),
   empty: z.enum(['keep', 'drop', 'split']).default('split').describe('Empty clusters: keep the centroid (published behaviour), drop the cluster, or move it to split the largest.'),
   splits: perLevel(z.int().min(1)).default(1).describe('Children per cluster of a first, coarser k-means, one number or one a level; the k of the level is then coarse k × splits, shared out in proportion to size.'),
   outliers: OutliersConfig.prefault({}).describe('Policy for clusters of very few images.'),

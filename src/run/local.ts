@@ -26,6 +26,7 @@ export interface LocalExecutor extends Executor {
   close(): Promise<void>;
 }
 
+/** Runs up to `tasks` tasks at once in this process. Resources stay open until `close`. */
 export function createLocalExecutor(options: LocalExecutorOptions): LocalExecutor {
   const resources = new Map<string, Promise<{ close(): Promise<void> }>>();
   const env: TaskEnv = {

@@ -45,6 +45,7 @@ export function canonicalJson(value: unknown): string {
   return `${JSON.stringify(sortKeys(value), null, 2)}\n`;
 }
 
+/** SHA-256 of the canonical JSON of a value, hex. */
 export function hashOf(value: unknown): string {
   return createHash('sha256').update(canonicalJson(value)).digest('hex');
 }
@@ -75,6 +76,7 @@ export async function requireManifest<M extends Manifest = Manifest>(store: Stor
   return found;
 }
 
+/** Commits a stage: the manifest is the last thing written. */
 export async function writeManifest<M extends Manifest>(store: Store, path: string, manifest: M): Promise<StoredManifest<M>> {
   const written = await store.write(`${path}/manifest.json`, new TextEncoder().encode(canonicalJson(manifest)));
   return { path, manifest, sha256: written.sha256 };
@@ -96,6 +98,7 @@ export async function readPart(store: Store, part: Part): Promise<Uint8Array> {
   return bytes;
 }
 
+/** Rows of a table, from its parts. */
 export function rowCountOf(parts: readonly Part[]): number {
   const last = parts.at(-1);
   return last === undefined ? 0 : last.firstRow + last.rowCount;
