@@ -1,0 +1,101 @@
+/** Rows of `images/` being gathered, column by column. */
+import type { ImageRows, Remark, SkipReason } from './image.ts';
+
+export interface ImageRow {
+  readonly uri: string;
+  readonly path: string;
+  readonly source: string;
+  readonly offset: number;
+  readonly length: number;
+  readonly size: number;
+  readonly label: string | null;
+  readonly caption: string | null;
+  readonly meta: string | null;
+}
+
+/** What a listing is handed: when to stop, and where to count what is not a row or is odd about one. */
+export interface Listing {
+  readonly signal: AbortSignal | undefined;
+  /** Real path of a folder that is not entered: the store that the run writes to. */
+  readonly avoid?: string | undefined;
+  count(reason: SkipReason | Remark, times?: number): void;
+}
+
+/** Rows, and UTF-16 units of text, that a lister gathers before it hands them on. */
+export const BATCH_ROWS = 1024;
+const BATCH_TEXT = 2 ** 23;
+
+export interface RowBuffer {
+  readonly rowCount: number;
+  /** UTF-16 units of all text in the buffer. */
+  readonly textLength: number;
+  /** Whether a lister should hand the rows on. */
+  readonly isFull: boolean;
+  append(row: ImageRow): void;
+  /** The rows so far; the buffer is empty afterwards. */
+  take(): ImageRows;
+}
+
+/** Collects rows of a listing as columns, to be handed on a batch at a time. */
+export function createRowBuffer(): RowBuffer {
+  let columns = emptyColumns();
+  let textLength = 0;
+  return {
+    get rowCount() {
+      return columns.uri.length;
+    },
+    get textLength() {
+      return textLength;
+    },
+    get isFull() {
+      return columns.uri.length >= BATCH_ROWS || textLength >= BATCH_TEXT;
+    },
+    append: (row) => {
+      columns.uri.push(row.uri);
+      columns.path.push(row.path);
+      columns.source.push(row.source);
+      columns.offset.push(row.offset);
+      columns.length.push(row.length);
+      columns.size.push(row.size);
+      columns.label.push(row.label);
+      columns.caption.push(row.caption);
+      columns.meta.push(row.meta);
+      textLength += row.uri.length + row.path.length + (row.label?.length ?? 0) + (row.caption?.length ?? 0) + (row.meta?.length ?? 0);
+    },
+    take: () => {
+      const { offset, length, size, ...text } = columns;
+      columns = emptyColumns();
+      textLength = 0;
+      return { rowCount: text.uri.length, ...text, offset: Float64Array.from(offset), length: Float64Array.from(length), size: Float64Array.from(size) };
+    },
+  };
+}
+
+/** Row i of a batch, for handing it on to another buffer. */
+export function rowAt(rows: ImageRows, i: number): ImageRow {
+  return {
+    uri: rows.uri[i]!,
+    path: rows.path[i]!,
+    source: rows.source[i]!,
+    offset: rows.offset[i]!,
+    length: rows.length[i]!,
+    size: rows.size[i]!,
+    label: rows.label[i]!,
+    caption: rows.caption[i]!,
+    meta: rows.meta[i]!,
+  };
+}
+
+function emptyColumns() {
+  return {
+    uri: [] as string[],
+    path: [] as string[],
+    source: [] as string[],
+    offset: [] as number[],
+    length: [] as number[],
+    size: [] as number[],
+    label: [] as (string | null)[],
+    caption: [] as (string | null)[],
+    meta: [] as (string | null)[],
+  };
+}
