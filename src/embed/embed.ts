@@ -1,0 +1,92 @@
+/**
+ * The embed stage: `images/` to `embeddings/`, one task a part. The manifest counts every status; a stage with more
+ * rejected images than `maxDropRatio` fails and says which reasons there were.
+ */
+import { WinnowError } from '../errors.ts';
+import type { ImagesManifest } from '../ingest/image.ts';
+import { type Part, type StoredManifest, rowCountOf } from '../run/manifest.ts';
+import { type RunContext, runStage } from '../run/stage.ts';
+import type { EmbedConfig } from './config.ts';
+import { EMBEDDING_PART_ROWS, EMBEDDING_STATUSES, type EmbeddingStatus, type EmbeddingsManifest, type Encoder } from './embedding.ts';
+import { type EmbedPayload, type EmbedResult, embedPart } from './task.ts';
+
+export interface EmbedRequest {
+  /** Key prefix to write, such as `embeddings` or `seeds/flowers/embeddings`. */
+  readonly path: string;
+  readonly images: StoredManifest<ImagesManifest>;
+  readonly config: EmbedConfig;
+  /** Resolved model reference and its encoder, or null: images are only read, hashed and checked. */
+  readonly model: { readonly reference: string; readonly encoder: Encoder } | null;
+}
+
+/** @throws {WinnowError} TOO_MANY_DROPPED */
+export async function embed(context: RunContext, request: EmbedRequest): Promise<StoredManifest<EmbeddingsManifest>> {
+  const { path, images, config, model } = request;
+  const { model: _name, providers: _providers, batchSize, ...decisive } = config;
+  return runStage<EmbeddingsManifest>(context, {
+    path,
+    stage: 'embed',
+    config: { ...decisive, encoder: model?.encoder.provenance ?? null },
+    inputs: [images],
+    make: async () => {
+      const payloads = planParts(path, images.manifest.parts, config, model);
+      context.progress.begin(path, rowCountOf(images.manifest.parts), 'images');
+      if (model !== null) context.log.info({ stage: 'embed' }, model.encoder.notice);
+      const results = await context.executor.map(embedPart, payloads, path);
+      const stats = summarise(results);
+      const { rows, statuses } = stats;
+      const dropped = rows - (statuses.ok ?? 0);
+      const reasons = describeStatuses(statuses);
+      if (dropped > config.maxDropRatio * rows) {
+        throw new WinnowError('TOO_MANY_DROPPED', `Expected at most ${(config.maxDropRatio * 100).toFixed(1)} % of the images at ${images.path} to be rejected (embed.maxDropRatio), got ${dropped} of ${rows}: ${reasons}`, { details: { statuses } });
+      }
+      context.progress.end(`${statuses.ok ?? 0} of ${rows} images${reasons === '' ? '' : `; rejected: ${reasons}`}`);
+      return {
+        parts: results.map(({ part }) => part),
+        stats,
+        d: model?.encoder.d ?? 0,
+        encoder: model?.encoder.provenance ?? null,
+        okRows: results.map(({ okRows }) => okRows),
+        maxAbs: results.reduce((largest, { maxAbs }) => Math.max(largest, maxAbs), 0),
+      };
+    },
+  });
+}
+
+/** Parts of EMBEDDING_PART_ROWS rows that do not cross a part of `images/`: pure, so the same for every executor. */
+function planParts(path: string, images: readonly Part[], config: EmbedConfig, model: EmbedRequest['model']): EmbedPayload[] {
+  const payloads: EmbedPayload[] = [];
+  for (const part of images) {
+    for (let offset = 0; offset < part.rowCount; offset += EMBEDDING_PART_ROWS) {
+      payloads.push({
+        images: part,
+        firstRow: part.firstRow + offset,
+        rowCount: Math.min(EMBEDDING_PART_ROWS, part.rowCount - offset),
+        out: `${path}/part-${String(payloads.length).padStart(5, '0')}.arrow`,
+        config,
+        model: model?.reference ?? null,
+        encoder: model?.encoder.provenance ?? null,
+      });
+    }
+  }
+  return payloads;
+}
+
+/** `12 corrupt, 3 empty`: every reason but ok, in the order of the list of statuses. */
+export function describeStatuses(statuses: Readonly<Partial<Record<EmbeddingStatus, number>>>): string {
+  return EMBEDDING_STATUSES.filter((status) => status !== 'ok' && (statuses[status] ?? 0) > 0)
+    .map((status) => `${statuses[status]} ${status}`)
+    .join(', ');
+}
+
+function summarise(results: readonly EmbedResult[]): { rows: number; statuses: Partial<Record<EmbeddingStatus, number>>; sizeBytes: number } {
+  const statuses: Partial<Record<EmbeddingStatus, number>> = {};
+  let rows = 0;
+  let sizeBytes = 0;
+  for (const result of results) {
+    rows += result.part.rowCount;
+    sizeBytes += result.sizeBytes;
+    for (const [status, count] of Object.entries(result.statuses) as [EmbeddingStatus, number][]) statuses[status] = (statuses[status] ?? 0) + count;
+  }
+  return { rows, statuses, sizeBytes };
+}
