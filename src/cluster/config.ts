@@ -4,14 +4,14 @@ import { z } from 'zod';
 const perLevel = (item: z.ZodInt): z.ZodUnion<readonly [z.ZodInt, z.ZodArray<z.ZodInt>]> => z.union([item, z.array(item).min(1)]);
 
 export const ResamplingConfig = z.strictObject({
-  rounds: z.int().min(0).max(100).default(0).describe('Re-samplings a level after its first k-means. The published YAML value 10 means 9 here. More rounds flatten the density of centroids.'),
+  rounds: z.union([z.literal('auto'), z.int().min(0).max(100)]).default('auto').describe('Re-samplings a level after its first k-means; auto: none. The published YAML value 10 means 9 here. More rounds flatten the density of centroids.'),
   sampleSize: perLevel(z.int().min(1)).default(2).describe('Members taken from each cluster a round; one number, or one a level. Rule of thumb: half the mean cluster size.'),
   strategy: z.enum(['closest', 'random']).default('closest').describe('Which members: the closest to the centroid, or a keyed random draw.'),
 });
 
 export const OutliersConfig = z.strictObject({
-  policy: z.enum(['keep', 'merge', 'set-aside']).default('keep').describe('What happens to clusters under `minSize` images: keep them (published behaviour), merge them into the nearest larger cluster, or set their images aside with a reason.'),
-  minSize: z.int().min(1).default(3).describe('Images below which a level-1 cluster counts as an outlier.'),
+  policy: z.enum(['auto', 'keep', 'merge', 'set-aside']).default('auto').describe('What happens to clusters under `minSize` images: keep them (published behaviour, and auto for fixed levels), merge them into the nearest larger cluster, or set their images aside with a reason.'),
+  minSize: z.union([z.literal('auto'), z.int().min(1)]).default('auto').describe('Images below which a level-1 cluster counts as an outlier; auto: 3 for fixed levels.'),
 });
 
 export const ClusterConfig = z.strictObject({
@@ -28,6 +28,18 @@ export const ClusterConfig = z.strictObject({
   minSizeWarning: z.int().min(1).default(3).describe('Health: clusters under this size are counted as small.'),
 });
 export type ClusterConfig = z.infer<typeof ClusterConfig>;
+
+/** Every choice that decides a tree, resolved; recorded in the manifest. */
+export interface LevelPlan {
+  /** Clusters wanted at each level, finest first. */
+  readonly levels: readonly number[];
+  /** Level that sampling starts from, and floor of large clusters there, where the recipe leaves them to auto. */
+  readonly draw: { readonly depth: number; readonly floor: number };
+  readonly outliers: { readonly policy: 'keep' | 'merge' | 'set-aside'; readonly minSize: number };
+  readonly resampling: { readonly rounds: number; readonly sampleSize: readonly number[]; readonly strategy: 'closest' | 'random' };
+  /** Why, in a sentence or two for people; empty for fixed levels. */
+  readonly reasons: readonly string[];
+}
 
 /** A per-level setting as one value a level. @throws {RangeError} when a list has another length than L */
 export function atLevel(setting: number | readonly number[], level: number, levels: number, name: string): number {

@@ -1,0 +1,139 @@
+/**
+ * The tasks that build one level. A round is one k-means: round 0 on all points of the level, round r ≥ 1 fresh on a
+ * sample of round r−1's clusters with all points assigned afterwards. Each round leaves its arrays under `work/`, so a
+ * run that was killed goes on at the round it was in.
+ */
+import assert from 'node:assert/strict';
+import type { EmbeddingsManifest } from '../embed/embedding.ts';
+import { readManifest } from '../run/manifest.ts';
+import type { TaskEnv, TaskKind } from '../run/stage.ts';
+import type { Store } from '../store/store.ts';
+import type { SearchEngine } from '../vector/search.ts';
+import { createOnnxEngine } from '../vector/onnx.ts';
+import { type IterationStats, assignAll } from './kmeans.ts';
+import { type PartitionOptions, partition } from './partition.ts';
+import { type Points, cached, memoryPoints, openEmbeddingPoints, subsetPoints } from './points.ts';
+import { resample } from './resample.ts';
+
+/** Where the points of a level are: the ok rows of an embeddings table, or the centroids a finished level left. */
+export type PointsReference =
+  | { readonly kind: 'embeddings'; readonly path: string; readonly sha256: string }
+  | { readonly kind: 'centroids'; readonly from: string; readonly k: number; readonly d: number };
+
+export interface RoundPayload {
+  readonly points: PointsReference;
+  readonly level: number;
+  readonly round: number;
+  readonly k: number;
+  readonly iterations: number;
+  readonly empty: 'keep' | 'drop' | 'split';
+  readonly splits: number;
+  readonly seedingRows: number;
+  readonly sampleSize: number;
+  readonly strategy: 'closest' | 'random';
+  readonly seed: number;
+  /** The round before; null for round 0. */
+  readonly previous: RoundResult | null;
+}
+
+export interface RoundResult {
+  /** Key prefix of this round's arrays. */
+  readonly out: string;
+  readonly n: number;
+  readonly d: number;
+  readonly k: number;
+  /** Power of two the points were multiplied with. */
+  readonly scale: number;
+  readonly sampled: number;
+  readonly iterations: readonly IterationStats[];
+  /** Of all points under the centroids of this round. */
+  readonly inertia: number;
+}
+
+/** One k-means of one level. */
+export const clusterRound: TaskKind<RoundPayload, RoundResult> = {
+  name: 'cluster-round',
+  version: 1,
+  run: async (payload, env) => {
+    const points = await openPoints(env, payload.points);
+    const engine = await searchEngine(env);
+    const { level, round, previous } = payload;
+    const options = partitionOptions(payload, engine, env);
+    const out = `work/clusters/level-${level}/round-${round}`;
+    if (previous === null) {
+      const found = await partition(points, options);
+      return save(env.store, out, points, found, found.iterations, points.n);
+    }
+    const before = await readRound(env.store, previous);
+    const drawn = resample(before.assignment, before.distance, previous.k, payload);
+    const sample = await cached(subsetPoints(points, drawn), env.execution.memoryBytes);
+    const found = await partition(sample, options);
+    const all = await assignAll(points, found.centroids, options);
+    return save(env.store, out, points, all, [...found.iterations, ...all.iterations], drawn.length);
+  },
+};
+
+/** Arrays of a finished round: scaled centroids k × d, and cluster and squared distance of each point. */
+export async function readRound(store: Store, { out, n, k, d }: RoundResult): Promise<{ centroids: Float32Array; assignment: Uint32Array; distance: Float32Array }> {
+  const [centroids, assignment, distance] = await Promise.all([
+    readWords(store, `${out}/centroids`, k * d),
+    readWords(store, `${out}/assignment`, n),
+    readWords(store, `${out}/distance`, n),
+  ]);
+  return { centroids: new Float32Array(centroids), assignment: new Uint32Array(assignment), distance: new Float32Array(distance) };
+}
+
+/** Opens the points a reference names. Embeddings are checked to be those the stage was planned with. */
+export async function openPoints(env: Pick<TaskEnv, 'store' | 'execution'>, reference: PointsReference): Promise<Points> {
+  if (reference.kind === 'centroids') {
+    const values = new Float32Array(await readWords(env.store, `${reference.from}/centroids`, reference.k * reference.d));
+    return memoryPoints(values, reference.k, reference.d);
+  }
+  const stored = await readManifest<EmbeddingsManifest>(env.store, reference.path);
+  assert(stored !== null && stored.sha256 === reference.sha256, `Expected the embeddings at ${reference.path} that the task was planned with`);
+  return openEmbeddingPoints(env.store, stored.manifest, env.execution.memoryBytes);
+}
+
+/** The process's one search engine. */
+export function searchEngine(env: Pick<TaskEnv, 'resource' | 'execution'>): Promise<SearchEngine> {
+  return env.resource('search', () => createOnnxEngine({ threads: env.execution.threads }));
+}
+
+function partitionOptions(payload: RoundPayload, engine: SearchEngine, env: TaskEnv): PartitionOptions {
+  const { k, iterations, empty, splits, seedingRows, seed, level, round } = payload;
+  return {
+    k,
+    iterations,
+    empty,
+    splits,
+    seedingRows,
+    seed,
+    engine,
+    labels: [level, round],
+    blockRows: env.execution.blockRows,
+    cacheBytes: env.execution.memoryBytes,
+    signal: env.signal,
+    onIteration: (stats, iteration) => {
+      env.note(`level ${level}, round ${round}, iteration ${iteration}: inertia ${stats.inertia.toPrecision(6)}, ${stats.changed} moved, ${stats.empty} empty`);
+      env.log.debug({ stage: 'cluster', level, round, iteration, ...stats }, 'iteration');
+    },
+  };
+}
+
+async function save(store: Store, out: string, points: Points, found: Omit<Awaited<ReturnType<typeof assignAll>>, 'iterations'>, iterations: readonly IterationStats[], sampled: number): Promise<RoundResult> {
+  await store.write(`${out}/centroids`, bytesOf(found.centroids));
+  await store.write(`${out}/assignment`, bytesOf(found.assignment));
+  await store.write(`${out}/distance`, bytesOf(found.distance));
+  const inertia = found.distance.reduce((sum, value) => sum + value, 0);
+  return { out, n: points.n, d: points.d, k: found.k, scale: points.scale, sampled, iterations, inertia };
+}
+
+function bytesOf(values: Float32Array | Uint32Array): Uint8Array {
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+}
+
+async function readWords(store: Store, key: string, length: number): Promise<ArrayBuffer> {
+  const bytes = await store.read(key);
+  assert(bytes.byteLength === length * 4, `Expected ${length * 4} bytes in ${key}, got ${bytes.byteLength}`);
+  return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
+}

@@ -1,0 +1,70 @@
+/** Writes the tables of the cluster stage: centroids of each level, and cluster and distance of every row of the pool. */
+import { encodeTable } from '../arrow/ipc.ts';
+import { type EmbeddingsManifest, readEmbeddingFacts } from '../embed/embedding.ts';
+import { type Part, writePart } from '../run/manifest.ts';
+import type { Store } from '../store/store.ts';
+import { ASSIGNMENT_PART_ROWS, CENTROID_PART_ROWS, type ClusterTree, NO_CLUSTER } from './tree.ts';
+
+/** @param centroids k × d of each level in original units, level 1 first */
+export async function writeLevels(store: Store, tree: ClusterTree, centroids: readonly Float32Array[]): Promise<{ level: number; k: number; parts: Part[] }[]> {
+  const { d } = tree;
+  const written = [];
+  for (const [l, { k, parent, size }] of tree.levels.entries()) {
+    const parts: Part[] = [];
+    for (let first = 0; first < k; first += CENTROID_PART_ROWS) {
+      const end = Math.min(k, first + CENTROID_PART_ROWS);
+      const parents = parent.subarray(first, end);
+      const bytes = encodeTable({
+        centroid: { type: 'vector', element: 'float32', d, values: centroids[l]!.subarray(first * d, end * d) },
+        parent: { type: 'uint32', values: parents.map((p) => (p === NO_CLUSTER ? 0 : p)), valid: Uint8Array.from(parents, (p) => (p === NO_CLUSTER ? 0 : 1)) },
+        size: { type: 'uint64', values: size.subarray(first, end) },
+      });
+      parts.push(await writePart(store, `clusters/level-${l + 1}/centroids`, parts, end - first, bytes));
+    }
+    written.push({ level: l + 1, k, parts });
+  }
+  return written;
+}
+
+/**
+ * Spreads the points' clusters over all rows of the pool: rows that were rejected or set aside get null and the reason.
+ *
+ * @param assignment cluster of each point (ok row), NO_CLUSTER where set aside
+ * @param distance squared distance of each point in original units
+ */
+export async function writeAssignment(store: Store, embeddings: EmbeddingsManifest, assignment: Uint32Array, distance: Float32Array): Promise<Part[]> {
+  const parts: Part[] = [];
+  let rows = emptyRows();
+  let point = 0;
+  const flush = async (): Promise<void> => {
+    const bytes = encodeTable({
+      cluster: { type: 'uint32', values: rows.cluster.subarray(0, rows.count), valid: rows.valid.subarray(0, rows.count) },
+      distance: { type: 'float32', values: rows.distance.subarray(0, rows.count), valid: rows.valid.subarray(0, rows.count) },
+      reason: { type: 'utf8', values: rows.reason },
+    });
+    parts.push(await writePart(store, 'clusters/assignment', parts, rows.count, bytes));
+    rows = emptyRows();
+  };
+  for (const part of embeddings.parts) {
+    const { status } = await readEmbeddingFacts(store, part);
+    for (const reason of status) {
+      const at = rows.count++;
+      const c = reason === 'ok' ? assignment[point]! : NO_CLUSTER;
+      if (c !== NO_CLUSTER) {
+        rows.cluster[at] = c;
+        rows.distance[at] = distance[point]!;
+        rows.valid[at] = 1;
+      }
+      rows.reason.push(c !== NO_CLUSTER ? null : reason === 'ok' ? 'set-aside' : reason);
+      if (reason === 'ok') point++;
+      if (rows.count === ASSIGNMENT_PART_ROWS) await flush();
+    }
+  }
+  if (rows.count > 0) await flush();
+  return parts;
+}
+
+function emptyRows(): { count: number; cluster: Uint32Array; distance: Float32Array; valid: Uint8Array; reason: (string | null)[] } {
+  const n = ASSIGNMENT_PART_ROWS;
+  return { count: 0, cluster: new Uint32Array(n), distance: new Float32Array(n), valid: new Uint8Array(n), reason: [] };
+}
