@@ -74,6 +74,17 @@ export function parseRecipe(value: unknown, where: string): Readonly<Recipe> {
   return deepFreeze(parsed.data);
 }
 
+/**
+ * What of a recipe decides the dataset: all but places and the way the work is done, so that the same images give the
+ * same manifest wherever they lie and however many cores there are. A model given as a path is told by its file's hash.
+ */
+export function lineageRecipe({ execution, pool, retrieve, raw, embed, ...recipe }: Recipe): Record<string, unknown> {
+  const { providers, batchSize, model, ...decisive } = embed;
+  const named = model === 'descriptor' || model.startsWith('hf:') ? { model } : {};
+  const sourced = <T extends { readonly sources: readonly SourceConfig[] }>(part: T) => ({ ...part, sources: part.sources.map(withoutPlaces) });
+  return { ...recipe, embed: { ...decisive, ...named }, pool: pool.map(withoutPlaces), retrieve: retrieve.map(sourced), raw: raw.map(sourced) };
+}
+
 /** JSON Schema of a recipe, for editors: `# yaml-language-server: $schema=recipe.schema.json`. */
 export function recipeJsonSchema(): Record<string, unknown> {
   const schema = z.toJSONSchema(Recipe, { io: 'input', target: 'draft-7' }) as Record<string, unknown>;
@@ -100,6 +111,10 @@ function checkAcross(recipe: Recipe, where: string): void {
   for (const [name, setting] of [['cluster.resampling.sampleSize', resampling.sampleSize], ['cluster.splits', splits]] as const) {
     if (Array.isArray(setting) && setting.length !== levels.length) fail(`expected ${name} to have one entry a level (${levels.length}), got ${setting.length}`);
   }
+}
+
+function withoutPlaces({ folder, tars, list, root, ...source }: SourceConfig): Record<string, unknown> {
+  return { ...source, kind: folder !== undefined ? 'folder' : tars !== undefined ? 'tars' : 'list' };
 }
 
 function describeIssues(issues: readonly z.core.$ZodIssue[], value: unknown): string[] {

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import {
   Binary,
   Bool,
-  Data,
+  type Data,
   DataType,
   Dictionary,
   Field,
@@ -124,19 +124,20 @@ export function decodeTable(bytes: Uint8Array, where: string): TableView {
 function toRecordBatch(columns: Columns): RecordBatch {
   const length = rowCountOfColumns(columns);
   const names = Object.keys(columns);
-  const children = names.map((name) => toData(columns[name]!));
+  const children = names.map((name, id) => toData(columns[name]!, id));
   const fields = names.map((name, i) => new Field(name, children[i]!.type, true));
   const struct = makeData({ type: new Struct(fields), length, nullCount: 0, children });
   return new RecordBatch(new Schema(fields), struct);
 }
 
-function toData(column: Column): Data {
+/** @param id of the column's dictionary, unique in the table */
+function toData(column: Column, id: number): Data {
   const length = columnLength(column);
   switch (column.type) {
     case 'utf8':
       return utf8Data(column.values);
     case 'dictionary':
-      return dictionaryData(column.values, column.dictionary);
+      return dictionaryData(column.values, id, column.dictionary);
     case 'bool':
       return makeData({ type: new Bool(), length, nullCount: 0, data: packBits(column.values) });
     case 'uint16':
@@ -165,7 +166,7 @@ function utf8Data(values: readonly (string | null)[]): Data {
 }
 
 /** Dictionary entries as given, or in order of first appearance, so that equal columns give equal bytes. */
-function dictionaryData(values: readonly (string | null)[], entries?: readonly string[]): Data {
+function dictionaryData(values: readonly (string | null)[], id: number, entries?: readonly string[]): Data {
   const codes = new Map<string, number>(entries?.map((entry, code) => [entry, code]));
   const indices = new Int32Array(values.length);
   for (let i = 0; i < values.length; i++) {
@@ -180,7 +181,7 @@ function dictionaryData(values: readonly (string | null)[], entries?: readonly s
   }
   const valid = values.some((value) => value === null) ? Uint8Array.from(values, (value) => (value === null ? 0 : 1)) : undefined;
   const dictionary = makeVector(utf8Data([...codes.keys()]));
-  return makeData({ type: new Dictionary(new Utf8(), new Int32(), 0), length: values.length, ...nulls(valid), data: indices, dictionary: dictionary as never });
+  return makeData({ type: new Dictionary(new Utf8(), new Int32(), id), length: values.length, ...nulls(valid), data: indices, dictionary: dictionary as never });
 }
 
 function binaryData(values: readonly Uint8Array[]): Data {

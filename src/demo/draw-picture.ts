@@ -23,6 +23,7 @@ export interface PictureTables {
   grain: Float32Array;
 }
 
+/** Tables that all pictures of a corpus share: noise fields and the like, from the seed alone. */
 export function drawTables(seed: number): PictureTables {
   const stream = randomStream(seed, 'demo', 'grain');
   const grain = Float32Array.from({ length: 65536 }, (_, i) => stream.normal(i));

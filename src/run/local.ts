@@ -2,7 +2,7 @@
  * The executor of one machine: tasks run in this process, a few at a time. Each finished task leaves a record, so a run
  * that was killed repeats only the tasks that were under way.
  */
-import { type TaskEnv, type TaskKind, type Executor, type Execution } from './stage.ts';
+import type { Execution, Executor, TaskEnv, TaskKind } from './stage.ts';
 import { hashOf } from './manifest.ts';
 import type { Store } from '../store/store.ts';
 import type { Log } from '../log.ts';

@@ -98,6 +98,13 @@ export async function readPart(store: Store, part: Part): Promise<Uint8Array> {
   return bytes;
 }
 
+/** Writes the next part of a table as `<folder>/part-00000.arrow` and so on. @returns what the manifest says of it */
+export async function writePart(store: Store, folder: string, before: readonly Part[], rowCount: number, bytes: Uint8Array): Promise<Part> {
+  const path = `${folder}/part-${String(before.length).padStart(5, '0')}.arrow`;
+  const { sizeBytes, sha256 } = await store.write(path, bytes);
+  return { path, firstRow: rowCountOf(before), rowCount, bytes: sizeBytes, sha256 };
+}
+
 /** Rows of a table, from its parts. */
 export function rowCountOf(parts: readonly Part[]): number {
   const last = parts.at(-1);

@@ -108,7 +108,7 @@ export async function runStage<M extends Manifest = Manifest>(context: RunContex
     return existing;
   }
   if (existing !== null) context.log.info({ stage, path }, `${path}: made with other settings or inputs, making it again`);
-  await clearStage(context.store, path, existing !== null);
+  await beginAttempt(context.store, path, configHash);
   const started = performance.now();
   const { parts, stats, files, ...rest } = await request.make();
   throwIfAborted(context.signal);
@@ -120,12 +120,18 @@ export async function runStage<M extends Manifest = Manifest>(context: RunContex
   return stored;
 }
 
-/** Removes a finished stage's outputs, manifest first. What an unfinished attempt left stays: its task records name it. */
-async function clearStage(store: Store, path: string, completed: boolean): Promise<void> {
-  if (!completed) return;
+/**
+ * Outputs and task records of the last attempt are kept when it had the same settings and inputs. Otherwise all of it goes,
+ * manifest first: a record of one attempt must never speak for a part that another attempt wrote over.
+ */
+async function beginAttempt(store: Store, path: string, configHash: string): Promise<void> {
+  const key = `work/${path}/attempt`;
+  const last = (await store.head(key)) === null ? null : new TextDecoder().decode(await store.read(key));
   await store.remove(`${path}/manifest.json`);
-  await store.remove(`${path}/`);
+  if (last === configHash) return;
   await store.remove(`work/${path}/`);
+  await store.remove(`${path}/`);
+  await store.write(key, new TextEncoder().encode(configHash));
 }
 
 /** What an attempt with other settings left behind would otherwise lie among the outputs. */

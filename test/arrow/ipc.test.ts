@@ -8,6 +8,7 @@ import type { Columns } from '../../src/arrow/tables.ts';
 const EVERY_TYPE: Columns = {
   text: { type: 'utf8', values: ['a', null, 'çé✓'] },
   kind: { type: 'dictionary', values: ['ok', 'bad', 'ok'] },
+  part: { type: 'dictionary', values: ['x', 'y', 'z'] },
   flag: { type: 'bool', values: Uint8Array.of(1, 0, 1) },
   small: { type: 'uint16', values: Uint16Array.of(1, 2, 65_535) },
   word: { type: 'uint32', values: Uint32Array.of(0, 5, 4_294_967_295), valid: Uint8Array.of(0, 1, 1) },
@@ -26,6 +27,7 @@ describe('encodeTable', () => {
     expect(view.names).toEqual(Object.keys(EVERY_TYPE));
     expect(view.strings('text')).toEqual(['a', null, 'çé✓']);
     expect(view.strings('kind')).toEqual(['ok', 'bad', 'ok']);
+    expect(view.strings('part')).toEqual(['x', 'y', 'z']);
     expect([...view.numbers('flag')]).toEqual([1, 0, 1]);
     expect([...view.numbers('row')]).toEqual([1, 2 ** 40 + 5, 2 ** 53 - 1]);
     expect([...view.validity('number')!]).toEqual([1, 0, 1]);
@@ -41,6 +43,7 @@ describe('encodeTable', () => {
     const records = frame.select('text', 'kind', 'flag', 'small', 'word', 'row', 'number').toRecords();
     expect(records.map((record) => record.text)).toEqual(['a', null, 'çé✓']);
     expect(records.map((record) => record.kind)).toEqual(['ok', 'bad', 'ok']);
+    expect(frame.getColumn('part').toArray()).toEqual(['x', 'y', 'z']);
     expect(records.map((record) => record.flag)).toEqual([true, false, true]);
     expect(records.map((record) => Number(record.row))).toEqual([1, 2 ** 40 + 5, 2 ** 53 - 1]);
     expect(records.map((record) => record.number)).toEqual([1.5, null, 3]);

@@ -1,0 +1,98 @@
+/**
+ * The whole road, in order: ingest, embed, cluster, sample, retrieve, mix, shard. Each step is kept when its manifest
+ * says that it was made from the same input with the same settings, so a run that stopped goes on where it was.
+ */
+import type { LoadedRecipe, Recipe } from '../src/config.ts';
+import { resolveModelReference } from '../src/embed/encoder.ts';
+import { WinnowError } from '../src/errors.ts';
+import type { NamedSource, SourceConfig } from '../src/ingest/image.ts';
+import { resolveSources } from '../src/ingest/ingest.ts';
+import type { Manifest, StoredManifest } from '../src/run/manifest.ts';
+import type { RunContext } from '../src/run/stage.ts';
+import { ingestImages } from './1-ingest.ts';
+import { checkImages, embedImages } from './2-embed.ts';
+import { clusterImages } from './4-cluster.ts';
+import { sample } from './5-sample.ts';
+import { retrieve } from './6-retrieve.ts';
+import { mix } from './7-mix.ts';
+import { shard } from './8-shard.ts';
+
+/** Stages in the order they run; one word each, as in `src/`, `test/` and the command line. */
+export const STAGES = ['ingest', 'embed', 'cluster', 'sample', 'retrieve', 'mix', 'shard'] as const;
+export type StageName = (typeof STAGES)[number];
+
+/** Key prefixes that a stage owns, for `--force`. Seed sets and raw parts are made again with their stage. */
+export function pathsOf(stage: StageName, recipe: Recipe): string[] {
+  const seeds = recipe.retrieve.map(({ name }) => name);
+  const raws = recipe.raw.map(({ name }) => name);
+  switch (stage) {
+    case 'ingest':
+      return ['images', ...seeds.map((name) => `seeds/${name}/images`), ...raws.map((name) => `raw/${name}/images`)];
+    case 'embed':
+      return ['embeddings', ...seeds.map((name) => `seeds/${name}/embeddings`), ...raws.map((name) => `raw/${name}/embeddings`)];
+    case 'cluster':
+      return ['clusters'];
+    case 'sample':
+      return ['selections/balanced'];
+    case 'retrieve':
+      return seeds.map((name) => `selections/${name}`);
+    case 'mix':
+      return ['mixture'];
+    case 'shard':
+      return ['dataset'];
+  }
+}
+
+/** Every source of a recipe. @throws {WinnowError} CONFIG_INVALID when one name stands for two places */
+export function sourcesOf({ recipe, baseDirectory }: LoadedRecipe): { pool: NamedSource[]; seeds: Map<string, NamedSource[]>; raws: Map<string, NamedSource[]>; locations: Record<string, string> } {
+  const named = (configs: readonly SourceConfig[]): NamedSource[] => resolveSources(configs, baseDirectory);
+  const pool = named(recipe.pool);
+  const seeds = new Map(recipe.retrieve.map(({ name, sources }) => [name, named(sources)]));
+  const raws = new Map(recipe.raw.map(({ name, sources }) => [name, named(sources)]));
+  const locations: Record<string, string> = {};
+  for (const { name, location } of [pool, ...seeds.values(), ...raws.values()].flat()) {
+    const known = locations[name];
+    if (known !== undefined && known !== location) {
+      throw new WinnowError('CONFIG_INVALID', `Two sources are named "${name}": ${known} and ${location}; give one of them another \`name\``);
+    }
+    locations[name] = location;
+  }
+  return { pool, seeds, raws, locations };
+}
+
+/** Runs the stages up to and including `until`. @returns the manifest of each stage that ran, by key prefix */
+export async function curate(context: RunContext, loaded: LoadedRecipe, until: StageName = 'shard'): Promise<Map<string, StoredManifest>> {
+  const { recipe } = loaded;
+  const { pool, seeds, raws } = sourcesOf(loaded);
+  const model = resolveModelReference(recipe.embed.model, loaded.baseDirectory);
+  const done = new Map<string, StoredManifest>();
+  const keep = <M extends Manifest>(stored: StoredManifest<M>): StoredManifest<M> => {
+    done.set(stored.path, stored);
+    return stored;
+  };
+  const last = STAGES.indexOf(until);
+  const reached = (stage: StageName): boolean => STAGES.indexOf(stage) <= last;
+
+  const images = keep(await ingestImages(context, 'images', pool));
+  const seedImages = new Map<string, StoredManifest>();
+  for (const [name, sources] of seeds) seedImages.set(name, keep(await ingestImages(context, `seeds/${name}/images`, sources)));
+  const rawImages = new Map<string, StoredManifest>();
+  for (const [name, sources] of raws) rawImages.set(name, keep(await ingestImages(context, `raw/${name}/images`, sources)));
+  if (!reached('embed')) return done;
+
+  const embeddings = keep(await embedImages(context, 'embeddings', images, recipe.embed, model));
+  for (const [name, found] of seedImages) keep(await embedImages(context, `seeds/${name}/embeddings`, found as typeof images, recipe.embed, model));
+  for (const [name, found] of rawImages) keep(await checkImages(context, `raw/${name}/embeddings`, found as typeof images, recipe.embed));
+  if (!reached('cluster')) return done;
+
+  keep(await clusterImages(context, embeddings, recipe.cluster));
+  if (!reached('sample')) return done;
+  keep(await sample(context, recipe));
+  if (!reached('retrieve')) return done;
+  for (const config of recipe.retrieve) keep(await retrieve(context, config));
+  if (!reached('mix')) return done;
+  keep(await mix(context, recipe));
+  if (!reached('shard')) return done;
+  done.set('dataset', (await shard(context, recipe)) as unknown as StoredManifest);
+  return done;
+}

@@ -1,0 +1,66 @@
+/** `winnow demo`: the whole road on a corpus it draws itself, or on a folder of the user's pictures. */
+import { cp } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import { type LoadedRecipe, loadRecipe } from '../config.ts';
+import { CONCEPTS } from '../demo/concepts.ts';
+import { drawCorpus } from '../demo/draw.ts';
+import { WinnowError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { packageRoot } from './package-root.ts';
+import { SILENT_PROGRESS, createProgress } from './progress.ts';
+import { type RunOutcome, run } from './run.ts';
+import { storeRoot } from './session.ts';
+
+export interface DemoRequest {
+  /** A folder of pictures, or null: draw a corpus. */
+  readonly images: string | null;
+  /** Pictures to draw. */
+  readonly count: number;
+  readonly store: string;
+  readonly quiet: boolean;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}
+
+/** @throws {WinnowError} whatever ended the run; a second call goes on where it was */
+export async function demo(request: DemoRequest): Promise<RunOutcome> {
+  const { store, quiet, log, signal } = request;
+  const root = storeRoot(store);
+  const pictures = request.images ?? (await draw(request, join(root, 'corpus')));
+  const loaded = await recipeFor(request.images === null ? 'demo' : 'folder', pictures);
+  const { text, json } = await run({ loaded, store, until: 'shard', force: [], quiet, log, signal });
+  const recipe = join(root, 'recipe.yaml');
+  await cp(join(packageRoot(), 'pipelines', 'recipes', request.images === null ? 'demo.yaml' : 'folder.yaml'), recipe);
+  return { text: `${text}\nEmbedding: the built-in descriptor (colour, gradients, layout; no download). For semantic clusters set\nembed.model to an ONNX model: a file, or hf:owner/name.\n`, json };
+}
+
+async function draw({ count, quiet, signal }: DemoRequest, folder: string): Promise<string> {
+  const progress = quiet ? SILENT_PROGRESS : createProgress(process.stderr);
+  progress.begin('draw', count, 'pictures');
+  let done = 0;
+  const summary = await drawCorpus(folder, {
+    images: count,
+    concepts: Math.min(count, CONCEPTS.length),
+    signal,
+    onProgress: (now) => {
+      progress.advance(now - done);
+      done = now;
+    },
+  });
+  progress.end(`${summary.images} pictures of ${summary.concepts.length} concepts in ${folder}`);
+  return folder;
+}
+
+/** The recipe as it lies in the package, with the folder put in its pool. */
+async function recipeFor(name: 'demo' | 'folder', pictures: string): Promise<LoadedRecipe> {
+  const { recipe } = await loadRecipe(join(packageRoot(), 'pipelines', 'recipes', `${name}.yaml`));
+  const source = recipe.pool[0];
+  if (source === undefined) throw new WinnowError('CONFIG_INVALID', `Expected ${name}.yaml to have a source`);
+  return { recipe: { ...recipe, pool: [{ ...source, name: sourceName(pictures), folder: resolve(pictures) }] }, baseDirectory: process.cwd() };
+}
+
+/** A folder's own name where it is a valid source name. */
+function sourceName(folder: string): string {
+  const name = basename(resolve(folder)).replaceAll(/[^A-Za-z0-9._-]/g, '-').replace(/^[^A-Za-z0-9]+/, '');
+  return name === '' ? 'images' : name;
+}

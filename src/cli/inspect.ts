@@ -1,0 +1,75 @@
+/** `winnow inspect PATH`: what a file or folder is, its schema and a few rows, as text or JSON. */
+import { readFile, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { decodeTable } from '../arrow/ipc.ts';
+import { WinnowError } from '../errors.ts';
+import { MANIFEST_FORMAT, type Manifest } from '../run/manifest.ts';
+import { renderSummary, summarise } from '../report/summary.ts';
+import { openStore } from './session.ts';
+
+const ROWS_SHOWN = 5;
+
+export interface Inspection {
+  readonly text: string;
+  readonly json: unknown;
+}
+
+/** @throws {WinnowError} INPUT_MISSING, INPUT_MALFORMED when nothing here can tell what it is */
+export async function inspect(path: string): Promise<Inspection> {
+  const facts = await stat(path).catch((cause) => {
+    throw new WinnowError('INPUT_MISSING', `Expected a file or folder at ${path}, found none`, { cause });
+  });
+  if (facts.isDirectory()) return inspectFolder(path);
+  const bytes = await readFile(path);
+  if (startsWith(bytes, 'ARROW1')) return inspectTable(bytes, path);
+  if (basename(path).endsWith('.json')) return inspectJson(bytes, path);
+  throw new WinnowError('INPUT_MALFORMED', `Expected an Arrow file, a manifest or a store, got ${path}: ${bytes.byteLength} bytes of something else`);
+}
+
+async function inspectFolder(path: string): Promise<Inspection> {
+  const manifest = await readFile(join(path, 'manifest.json')).catch(() => null);
+  if (manifest !== null) return inspectJson(manifest, join(path, 'manifest.json'));
+  const found = await stat(join(path, 'images', 'manifest.json')).catch(() => null);
+  if (found === null) throw new WinnowError('INPUT_MALFORMED', `Expected ${path} to be a store or a stage of one (a folder with manifest.json or images/manifest.json)`);
+  const summary = await summarise(await openStore(path));
+  if (summary === null) return { text: `${path}: a store whose run is not finished: run it again to go on\n`, json: { store: path, finished: false } };
+  return { text: renderSummary(summary), json: summary };
+}
+
+function inspectTable(bytes: Uint8Array, path: string): Inspection {
+  const view = decodeTable(bytes, path);
+  const schema = view.names.map((name) => ({ name, type: view.typeOf(name) }));
+  const rows = Array.from({ length: Math.min(ROWS_SHOWN, view.rowCount) }, (_, i) => view.row(i));
+  const lines = [`${path}: Arrow IPC file, ${view.rowCount} rows, ${bytes.byteLength} bytes`, ...schema.map(({ name, type }) => `  ${name.padEnd(12)} ${type}`), ''];
+  for (const row of rows) lines.push(`  ${Object.entries(row).map(([name, value]) => `${name}=${brief(value)}`).join('  ')}`);
+  return { text: `${lines.join('\n')}\n`, json: { path, kind: 'arrow', rowCount: view.rowCount, schema, rows } };
+}
+
+function inspectJson(bytes: Uint8Array, path: string): Inspection {
+  let value: Manifest;
+  try {
+    value = JSON.parse(new TextDecoder().decode(bytes)) as Manifest;
+  } catch (cause) {
+    throw new WinnowError('INPUT_MALFORMED', `Expected JSON in ${path}, got something else`, { cause });
+  }
+  if (value?.format !== MANIFEST_FORMAT) return { text: `${path}: JSON, not a manifest\n`, json: { path, kind: 'json' } };
+  const { stage, seed, configHash, inputs, parts, stats, createdBy } = value;
+  const lines = [
+    `${path}: manifest of the ${stage} stage, by ${createdBy}`,
+    `  seed ${seed}, config ${configHash.slice(0, 12)}`,
+    `  made from: ${inputs.map((input) => `${input.stage} ${input.sha256.slice(0, 12)}`).join(', ') || 'sources'}`,
+    `  parts: ${parts.length}`,
+    ...parts.slice(0, ROWS_SHOWN).map((part) => `    ${'path' in part ? part.path : JSON.stringify(part).slice(0, 100)}`),
+    ...Object.entries(stats).map(([name, stat]) => `  ${name}: ${brief(stat)}`),
+  ];
+  return { text: `${lines.join('\n')}\n`, json: { path, kind: 'manifest', manifest: value } };
+}
+
+function brief(value: unknown): string {
+  const text = Array.isArray(value) && value.length > 6 ? `[${value.slice(0, 4).map((one) => (typeof one === 'number' ? Number(one.toPrecision(4)) : one)).join(', ')}, … ${value.length}]` : typeof value === 'string' ? value : JSON.stringify(value);
+  return text.length > 120 ? `${text.slice(0, 117)}…` : text;
+}
+
+function startsWith(bytes: Uint8Array, text: string): boolean {
+  return new TextDecoder().decode(bytes.subarray(0, text.length)) === text;
+}
