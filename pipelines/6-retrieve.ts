@@ -26,6 +26,7 @@ export async function retrieve(context: RunContext, { name, k }: Pick<RetrieveCo
     // Products may differ in the last bit between providers and instruction sets, so another engine makes another table.
     config: { name, k, engine },
     inputs: [seeds, pool],
+    seeded: false,
     make: async () => {
       context.progress.begin(`retrieve ${name}`, seedRows * rowCountOf(pool.manifest.parts), 'comparisons');
       const found = await context.executor.map(searchTask, searches, path);

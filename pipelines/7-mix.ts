@@ -31,6 +31,7 @@ export async function mix(context: RunContext, recipe: Pick<Recipe, 'retrieve' |
     stage: 'mix',
     config: { ...recipe.mix, parts: mixtureParts.map(({ name }) => name) },
     inputs,
+    seeded: false,
     make: async () => {
       const { mixture, unused } = mixParts(mixtureParts, recipe.mix);
       for (const name of unused) context.log.warn({ stage: 'mix', part: name }, `mix: no batch draws from the part "${name}"; give it a ratio in mix.heterogeneous, or take it out of the recipe`);

@@ -1,15 +1,17 @@
 /** `winnow demo`: the whole road on a corpus it draws itself, or on a folder of the user's pictures. */
-import { cp } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
+import { sourcesOf } from '../../pipelines/curate.ts';
 import { type LoadedRecipe, loadRecipe } from '../config.ts';
 import { CONCEPTS } from '../demo/concepts.ts';
 import { drawCorpus } from '../demo/draw.ts';
 import { WinnowError } from '../errors.ts';
+import { openByteReader } from '../ingest/bytes.ts';
 import type { Log } from '../log.ts';
+import { drawRunSheets } from '../report/sheets.ts';
 import { packageRoot } from './package-root.ts';
 import { SILENT_PROGRESS, createProgress } from './progress.ts';
 import { type RunOutcome, run } from './run.ts';
-import { storeRoot } from './session.ts';
+import { openStore, storeRoot } from './session.ts';
 
 export interface DemoRequest {
   /** A folder of pictures, or null: draw a corpus. */
@@ -29,9 +31,8 @@ export async function demo(request: DemoRequest): Promise<RunOutcome> {
   const pictures = request.images ?? (await draw(request, join(root, 'corpus')));
   const loaded = await recipeFor(request.images === null ? 'demo' : 'folder', pictures);
   const { text, json } = await run({ loaded, store, until: 'shard', force: [], quiet, log, signal });
-  const recipe = join(root, 'recipe.yaml');
-  await cp(join(packageRoot(), 'pipelines', 'recipes', request.images === null ? 'demo.yaml' : 'folder.yaml'), recipe);
-  return { text: `${text}\nEmbedding: the built-in descriptor (colour, gradients, layout; no download). For semantic clusters set\nembed.model to an ONNX model: a file, or hf:owner/name.\n`, json };
+  const sheets = await drawSheets(loaded, root);
+  return { text: `${text}${sheets.map((path) => `${path}\n`).join('')}\nEmbedding: the built-in descriptor (colour, gradients, layout; no download). For semantic clusters set\nembed.model to an ONNX model: a file, or hf:owner/name.\n`, json };
 }
 
 async function draw({ count, quiet, signal }: DemoRequest, folder: string): Promise<string> {
@@ -49,6 +50,18 @@ async function draw({ count, quiet, signal }: DemoRequest, folder: string): Prom
   });
   progress.end(`${summary.images} pictures of ${summary.concepts.length} concepts in ${folder}`);
   return folder;
+}
+
+/** Pictures of the result, beside the store's tables. @returns their paths */
+async function drawSheets(loaded: LoadedRecipe, root: string): Promise<string[]> {
+  const { recipe } = loaded;
+  const reader = openByteReader(sourcesOf(loaded).locations);
+  try {
+    const keys = await drawRunSheets(await openStore(root), { reader, limits: recipe.embed.limits, seed: recipe.seed });
+    return keys.map((key) => join(root, key));
+  } finally {
+    await reader.close();
+  }
 }
 
 /** The recipe as it lies in the package, with the folder put in its pool. */

@@ -10,8 +10,8 @@ export const ResamplingConfig = z.strictObject({
 });
 
 export const OutliersConfig = z.strictObject({
-  policy: z.enum(['auto', 'keep', 'merge', 'set-aside']).default('auto').describe('What happens to clusters under `minSize` images: keep them (published behaviour, and auto for fixed levels), merge them into the nearest larger cluster, or set their images aside with a reason.'),
-  minSize: z.union([z.literal('auto'), z.int().min(1)]).default('auto').describe('Images below which a level-1 cluster counts as an outlier; auto: 3 for fixed levels.'),
+  policy: z.enum(['auto', 'keep', 'merge', 'set-aside']).default('auto').describe('What happens to clusters under `minSize` images: keep them (published behaviour), merge them into the nearest larger cluster, or set their images aside with a reason. auto: merge.'),
+  minSize: z.union([z.literal('auto'), z.int().min(1)]).default('auto').describe('Images below which a level-1 cluster counts as an outlier; auto: 2, so only leaves of a single image.'),
 });
 
 export const ClusterConfig = z.strictObject({

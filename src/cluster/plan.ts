@@ -5,11 +5,12 @@ import type { RunContext } from '../run/stage.ts';
 import { type ClusterConfig, type LevelPlan, atLevel } from './config.ts';
 import { chooseLevels } from './levels.ts';
 
-const OUTLIER_SIZE = 3;
+/** Where the recipe does not say: a leaf of one image is joined to its nearest neighbour (reference, section D). */
+const LONELY = { policy: 'merge', minSize: 2 } as const;
 
 /** @param n usable images, at least one */
 export async function planLevels(context: RunContext, embeddings: StoredManifest<EmbeddingsManifest>, config: ClusterConfig, n: number): Promise<LevelPlan> {
-  if (config.levels !== 'auto') return withSettings(config, { levels: config.levels, draw: { depth: config.levels.length, floor: 0 }, outliers: { policy: 'keep', minSize: OUTLIER_SIZE }, reasons: [] });
+  if (config.levels !== 'auto') return withSettings(config, { levels: config.levels, draw: { depth: config.levels.length, floor: 0 }, outliers: LONELY, reasons: [] });
   const chosen = await chooseLevels(context, embeddings, config, n);
   for (const reason of chosen.reasons) context.log.info({ stage: 'cluster' }, `levels: auto: ${reason}`);
   return withSettings(config, chosen);

@@ -18,13 +18,14 @@ export interface Allocation {
 }
 
 /**
- * Unit j of cluster i arrives at level j / rate_i; the first `target` units to arrive are given, equal arrivals by key.
- * The order of arrival does not depend on the target, so a larger target takes all that a smaller one takes.
+ * Unit j of cluster i arrives at level (j − 1 + key_i) / rate_i, and the first `target` units to arrive are given: the
+ * systematic sampling of a cluster's rate, so that a cluster gets rate · level units on average at every level, small ones
+ * too. The order of arrival does not depend on the target, so a larger target takes all that a smaller one takes.
  * O(m · 60) time, O(m) memory.
  *
  * @param capacity units available, length m, non-negative integers
- * @param floor ≥ 0; 0 is plain water-filling
- * @param keyOf key of a cluster; smaller comes first, ties by cluster number
+ * @param floor ≥ 0; 0 is plain water-filling with its keyed remainder
+ * @param keyOf key of a cluster in [0, 1); at equal rates the smaller key comes first, ties by cluster number
  * @returns quotas with Σ = min(target, Σ capacity); `cut` is the level that was reached, rounded down
  */
 export function allocateWithFloor(capacity: Float64Array, floor: number, target: number, keyOf: (cluster: number) => number): Allocation {
@@ -34,7 +35,8 @@ export function allocateWithFloor(capacity: Float64Array, floor: number, target:
   if (total <= target) return { quota: capacity.slice(), cut: capacity.reduce((most, units) => Math.max(most, units), 0), remainder: 0 };
   const filled = capacity.reduce((count, units) => count + (units > 0 ? 1 : 0), 0);
   const rate = capacity.map((units) => Math.max(1, (floor * units * filled) / total));
-  const given = (level: number, i: number): number => Math.min(capacity[i]!, Math.floor(rate[i]! * level));
+  const key = Float64Array.from(capacity, (_, i) => keyOf(i));
+  const given = (level: number, i: number): number => Math.max(0, Math.min(capacity[i]!, Math.floor(rate[i]! * level - key[i]!) + 1));
   const sumAt = (level: number): number => {
     let sum = 0;
     for (let i = 0; i < m; i++) sum += given(level, i);
@@ -44,14 +46,15 @@ export function allocateWithFloor(capacity: Float64Array, floor: number, target:
   const quota = Float64Array.from(capacity, (_, i) => given(below, i));
   const remainder = target - quota.reduce((sum, units) => sum + units, 0);
   const next = Array.from(quota.keys()).filter((i) => given(above, i) > quota[i]!);
-  const keys = Float64Array.from(next, keyOf);
+  const keys = Float64Array.from(next, (i) => key[i]!);
   forSmallest(keys, next.length, remainder, new Float64Array(next.length), (position) => quota[next[position]!]!++);
   return { quota, cut: Math.floor(below), remainder };
 }
 
 /** Neighbouring levels with Σ(below) ≤ target < Σ(above), down to adjacent floating-point numbers. */
 function bracket(sumAt: (level: number) => number, target: number): { below: number; above: number } {
-  let below = 0;
+  // Below level 0 nothing has arrived: a key of exactly 0 brings a unit at 0.
+  let below = -1;
   let above = 1;
   while (sumAt(above) <= target) {
     below = above;
