@@ -19,7 +19,7 @@ const TEMPORARY = '.tmp';
 export async function openFsStore(root: string): Promise<Store> {
   const base = resolve(root);
   const temporary = join(base, TEMPORARY);
-  await attempt('open', base, () => mkdir(temporary, { recursive: true }));
+  await attempt('open', base, () => makeFolder(temporary));
   await attempt('open', base, () => clearAbandoned(temporary));
   let writes = 0;
 
@@ -37,7 +37,7 @@ export async function openFsStore(root: string): Promise<Store> {
       return attempt('write', key, async () => {
         try {
           const written = await writeFlushed(partial, bytes);
-          await mkdir(dirname(path), { recursive: true });
+          await makeFolder(dirname(path));
           await rename(partial, path);
           return written;
         } catch (error) {
@@ -103,6 +103,26 @@ async function readFileRange(path: string, key: string, range?: { offset: number
   } finally {
     await file.close();
   }
+}
+
+/** Like `mkdir` with `recursive`, which in Node 20 never returns where the file system refuses new entries as /proc does. */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    if (!isNodeError(error)) throw error;
+    if (error.code === 'EEXIST' && (await stat(path)).isDirectory()) return;
+    if (error.code !== 'ENOENT' || dirname(path) === path || (await exists(dirname(path)))) throw error;
+    await makeFolder(dirname(path));
+    await makeFolder(path);
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function writeFlushed(path: string, bytes: Uint8Array | AsyncIterable<Uint8Array>): Promise<Written> {
@@ -201,7 +221,8 @@ const CODES: Record<string, { code: ErrorCode; says: string }> = {
 function storeError(verb: string, where: string, error: unknown): WinnowError {
   if (error instanceof WinnowError) return error;
   const system = isNodeError(error) ? (error.code ?? '') : '';
-  const known = CODES[system] ?? { code: 'STORE_UNAVAILABLE' as const, says: String(error) };
+  const refused = verb === 'open' && system === 'ENOENT' ? { code: 'STORE_DENIED' as const, says: 'the file system takes no new folder there' } : undefined;
+  const known = refused ?? CODES[system] ?? { code: 'STORE_UNAVAILABLE' as const, says: String(error) };
   return new WinnowError(known.code, `Could not ${verb} ${where}: ${known.says}`, { details: { where, system }, cause: error });
 }
 

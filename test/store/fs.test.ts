@@ -33,6 +33,10 @@ describe('the file system store', () => {
     await expect(openFsStore(join(folder, 'file', 'store'))).rejects.toMatchObject({ code: 'STORE_DENIED', message: expect.stringContaining('a file') });
   });
 
+  it.skipIf(process.platform !== 'linux')('says so where no folder can be made, instead of trying for ever (needs /proc: skipped elsewhere)', async () => {
+    await expect(openFsStore('/proc/winnow/store')).rejects.toMatchObject({ code: 'STORE_DENIED' });
+  });
+
   it.skipIf(process.getuid?.() === 0)('says that permission is denied (root is never denied: skipped for root)', async () => {
     const folder = await temporaryFolder();
     await chmod(folder, 0o500);
