@@ -14,13 +14,18 @@ const TEMPORARY = '.tmp';
 /**
  * Opens a store rooted at a folder, which is made when absent, and clears what dead processes left unfinished.
  *
- * @throws {WinnowError} STORE_DENIED when the folder cannot be made or written, STORE_FULL, STORE_UNAVAILABLE
+ * @param options.readOnly the folder must be there, and nothing is made or cleared in it
+ * @throws {WinnowError} STORE_DENIED when the folder cannot be made or written, STORE_FULL, STORE_UNAVAILABLE;
+ *   INPUT_MISSING when it is not there to be read
  */
-export async function openFsStore(root: string): Promise<Store> {
+export async function openFsStore(root: string, { readOnly = false }: { readonly readOnly?: boolean } = {}): Promise<Store> {
   const base = resolve(root);
   const temporary = join(base, TEMPORARY);
-  await attempt('open', base, () => makeFolder(temporary));
-  await attempt('open', base, () => clearAbandoned(temporary));
+  if (readOnly) await attempt('open', base, () => readdir(base));
+  else {
+    await attempt('open', base, () => makeFolder(temporary));
+    await attempt('open', base, () => clearAbandoned(temporary));
+  }
   let writes = 0;
 
   const pathOf = (key: string): string => {
@@ -172,7 +177,7 @@ async function* listFiles(base: string, prefix: string): AsyncIterable<StoreEntr
     const children = entries
       .filter((entry) => !(key === '' && entry.name === TEMPORARY))
       .map((entry) => key + entry.name + (entry.isDirectory() ? '/' : ''))
-      .filter((child) => child.startsWith(prefix) || prefix.startsWith(child))
+      .filter((child) => child.startsWith(prefix) || (child.endsWith('/') && prefix.startsWith(child)))
       .sort((a, b) => (a < b ? 1 : -1));
     pending.push(...children);
   }

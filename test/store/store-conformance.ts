@@ -67,7 +67,7 @@ export function storeConformance(open: () => Promise<Store>): void {
         const prefix = usable[0]!.slice(0, 2);
         expect(await keysOf(store, prefix)).toEqual(sorted.filter((one) => one.startsWith(prefix)));
       }),
-      { numRuns: 25 },
+      { numRuns: 60 },
     );
   });
 
