@@ -10,7 +10,7 @@ import { type RunContext, runStage } from '../run/stage.ts';
 import { type ClusterConfig, type LevelPlan, atLevel } from './config.ts';
 import { type FinishResult, finishLevel } from './finish.ts';
 import { measureHealth, healthWarnings } from './health.ts';
-import { type PointsReference, type RoundResult, clusterRound, readRound, searchEngine } from './level.ts';
+import { type PointsReference, type RoundResult, clusterRound, comparisonsOf, readRound, searchEngine } from './level.ts';
 import { planLevels } from './plan.ts';
 import { type ClusterTree, type ClustersManifest, type TreeLevel, NO_CLUSTER, assertTree } from './tree.ts';
 import { writeAssignment, writeLevels } from './write.ts';
@@ -29,11 +29,21 @@ export async function buildTree(context: RunContext, embeddings: StoredManifest<
       if (n === 0) throw new WinnowError('TOO_FEW_ROWS', 'Expected images to cluster, got none: every image was rejected');
       const plan = await planLevels(context, embeddings, config, n);
       checkLevels(plan.levels, n);
-      context.progress.begin('cluster', plan.levels.length * (plan.resampling.rounds + 1) + 1, 'rounds');
+      context.progress.begin('cluster', comparisonsOfAll(n, plan, config.iterations), 'comparisons');
       const rounds = await buildLevels(context, embeddings, config, plan);
       return writeTree(context, embeddings.manifest, rounds, plan, config);
     },
   });
+}
+
+/** What the whole tree takes at most: nearly all of it is level 1. */
+function comparisonsOfAll(n: number, { levels, resampling }: LevelPlan, iterations: number): number {
+  let total = 0;
+  levels.forEach((k, l) => {
+    const points = l === 0 ? n : levels[l - 1]!;
+    for (let round = 0; round <= resampling.rounds; round++) total += comparisonsOf(points, { k, round, iterations, sampleSize: resampling.sampleSize[l]! });
+  });
+  return total;
 }
 
 interface BuiltLevels {
@@ -52,7 +62,7 @@ async function buildLevels(context: RunContext, embeddings: StoredManifest<Embed
   for (let level = 1; level <= L; level++) {
     const wanted = plan.levels[level - 1]!;
     const k = Math.min(wanted, available);
-    if (k < wanted) context.log.warn({ stage: 'cluster', level, wanted, k }, `level ${level}: ${wanted} clusters wanted, the level below has ${available} left after merging; built with ${k}`);
+    if (k < wanted) context.log.warn({ stage: 'cluster', treeLevel: level, wanted, k }, `level ${level}: ${wanted} clusters wanted, the level below has ${available} left after merging; built with ${k}`);
     const ofLevel: RoundResult[] = [];
     for (let round = 0; round <= plan.resampling.rounds; round++) {
       const [result] = await context.executor.map(clusterRound, [{
@@ -101,7 +111,6 @@ async function writeTree(context: RunContext, embeddings: EmbeddingsManifest, { 
       iterations: iterations.map((one) => ({ ...one, inertia: one.inertia / scale / scale })),
     }))),
   };
-  context.progress.advance(1);
   context.progress.end(`${clustered} images in ${tree.levels.map(({ k }) => k).join(' / ')} clusters`);
   return { parts, files: levels.flatMap((level) => level.parts.map(({ path }) => path)), stats, levels, d: finished.d, draw: plan.draw };
 }

@@ -58,10 +58,12 @@ export const clusterRound: TaskKind<RoundPayload, RoundResult> = {
     const points = await openPoints(env, payload.points);
     const engine = await searchEngine(env);
     const { level, round, previous } = payload;
-    const options = partitionOptions(payload, engine, env);
+    const progress = roundProgress(payload, points.n, env);
+    const options = { ...partitionOptions(payload, engine, env), onIteration: progress.onIteration };
     const out = `work/clusters/level-${level}/round-${round}`;
     if (previous === null) {
       const found = await partition(points, options);
+      progress.end();
       return save(env.store, out, points, found, found.iterations, points.n);
     }
     const before = await readRound(env.store, previous);
@@ -69,9 +71,15 @@ export const clusterRound: TaskKind<RoundPayload, RoundResult> = {
     const sample = await cached(subsetPoints(points, drawn), env.execution.memoryBytes);
     const found = await partition(sample, options);
     const all = await assignAll(points, found.centroids, options);
+    progress.end();
     return save(env.store, out, points, all, [...found.iterations, ...all.iterations], drawn.length);
   },
 };
+
+/** Comparisons of points with centroids that a round makes at most; k-means that ends early makes fewer. */
+export function comparisonsOf(n: number, { k, round, iterations, sampleSize }: Pick<RoundPayload, 'k' | 'round' | 'iterations' | 'sampleSize'>): number {
+  return round === 0 ? n * k * iterations : Math.min(n, k * sampleSize) * k * iterations + n * k;
+}
 
 /** Arrays of a finished round: scaled centroids k × d, and cluster and squared distance of each point. */
 export async function readRound(store: Store, { out, n, k, d }: RoundResult): Promise<{ centroids: Float32Array; assignment: Uint32Array; distance: Float32Array }> {
@@ -113,10 +121,26 @@ function partitionOptions(payload: RoundPayload, engine: SearchEngine, env: Task
     blockRows: env.execution.blockRows,
     cacheBytes: env.execution.memoryBytes,
     signal: env.signal,
+  };
+}
+
+/** Tells each iteration, and counts its comparisons up to the round's bound; the end of the round counts the rest. */
+function roundProgress(payload: RoundPayload, n: number, env: TaskEnv): { onIteration(stats: IterationStats, iteration: number): void; end(): void } {
+  const { level, round, k, iterations, splits } = payload;
+  let left = comparisonsOf(n, payload);
+  // A split level runs k-means in every cell: how much of the round one of them is cannot be said here.
+  const each = splits === 1 ? (round === 0 ? n * k : Math.floor((left - n * k) / iterations)) : 0;
+  const advance = (comparisons: number): void => {
+    left -= comparisons;
+    env.advance(comparisons);
+  };
+  return {
     onIteration: (stats, iteration) => {
+      advance(Math.min(each, left));
       env.note(`level ${level}, round ${round}, iteration ${iteration}: inertia ${stats.inertia.toPrecision(6)}, ${stats.changed} moved, ${stats.empty} empty`);
-      env.log.debug({ stage: 'cluster', level, round, iteration, ...stats }, 'iteration');
+      env.log.debug({ stage: 'cluster', treeLevel: level, round, iteration, ...stats }, 'iteration');
     },
+    end: () => advance(left),
   };
 }
 
@@ -135,5 +159,6 @@ function bytesOf(values: Float32Array | Uint32Array): Uint8Array {
 async function readWords(store: Store, key: string, length: number): Promise<ArrayBuffer> {
   const bytes = await store.read(key);
   assert(bytes.byteLength === length * 4, `Expected ${length * 4} bytes in ${key}, got ${bytes.byteLength}`);
-  return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
+  // A view of a larger buffer would keep all of it, and need not lie on a multiple of four.
+  return (bytes.byteLength === bytes.buffer.byteLength ? bytes.buffer : bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)) as ArrayBuffer;
 }

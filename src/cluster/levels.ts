@@ -1,25 +1,138 @@
 /**
  * `levels: auto`: a tree and a dial that gain on long-tailed pools and do no harm on others (reference, section D: no fixed
  * depth wins everywhere, and deep trees on small pools select worse than random).
+ *
+ * The rule in three sentences. Leaves hold 5½ images on average, those of one or two images are merged into their
+ * neighbours, and the target is shared evenly over half as many clusters above them: that is where balance is gained on
+ * long tails and hardly lost anywhere else. Large clusters keep a floor of their proportional share, a small one in large
+ * pools. A pilot on a sample looks whether the selection would crowd into few of many regions found without the tree, and
+ * if so raises the floor until it does not.
  */
 import type { EmbeddingsManifest } from '../embed/embedding.ts';
+import { drawDistinct, randomStream } from '../random.ts';
 import type { StoredManifest } from '../run/manifest.ts';
 import type { RunContext } from '../run/stage.ts';
+import type { SearchEngine } from '../vector/search.ts';
 import type { ClusterConfig, LevelPlan } from './config.ts';
+import { flatEvenness } from './evenness.ts';
+import { kmeans } from './kmeans.ts';
+import { searchEngine } from './level.ts';
+import { buildPilot } from './pilot.ts';
+import { type Points, memoryPoints, openEmbeddingPoints } from './points.ts';
 
-/** Images a level-1 cluster has on average. */
-const IMAGES_PER_LEAF = 4;
+/** Images that a cluster of level 2, where the target is shared, has on average. Level 1 has half of it. */
+const IMAGES_PER_CLUSTER = 11;
 /** Each level has half the clusters of the one below. */
 const SHRINK = 2;
 /** Levels of the tree, as in the paper; sampling starts lower. */
 const LEVELS = 5;
 const DEPTH = 2;
-const FLOOR = 0.5;
+/** Up to here clusters grow with n; beyond, with √n, which keeps k-means affordable: 23,000 leaves at a million images. */
+const LINEAR_IMAGES = 16_384;
+const OUTLIERS = { policy: 'merge', minSize: 3 } as const;
 
-/** @param n usable images */
-export async function chooseLevels(_context: RunContext, _embeddings: StoredManifest<EmbeddingsManifest>, _config: ClusterConfig, n: number): Promise<Omit<LevelPlan, 'resampling'>> {
-  const levels: number[] = [];
-  for (let k = Math.max(1, Math.round(n / IMAGES_PER_LEAF)); levels.length < LEVELS && (k > 1 || levels.length === 0); k = Math.round(k / SHRINK)) levels.push(k);
+/**
+ * Floor of a healthy pool: 14 / √n, at least 0.25 (from 3,136 images on). In a small pool rare and odd look alike, and
+ * the number of images a concept happens to have is mostly chance, which falls with √n.
+ */
+const FLOOR_MIN = 0.25;
+const FLOOR_CHANCE = 14;
+/** Floors to try on a suspect pool, gentlest last: at 8 the selection is proportional to the pool in all but name. */
+const FLOORS = [0.5, 1, 2, 4, 8] as const;
+/**
+ * Photographs measure 0.93 to 1.05, gaining or not; the pools that even quotas harm most 0.65 to 0.85 (70 pools, many made
+ * to break the rule). It catches the worst, not all: a class that is merely diverse can look like many rare ones.
+ */
+const EVENNESS_SUSPECT = 0.9;
+/** A suspect pool has to come this close to the pool's own evenness. */
+const EVENNESS_SAFE = 0.985;
+
+const PILOT_IMAGES = 4096;
+const PILOT_IMAGES_PER_LEAF_MAX = 16;
+const PILOT_ITERATIONS = 10;
+const PILOT_SHARE = 0.2;
+const FLAT_CLUSTERS = [5, 10, 20, 50];
+const FLAT_DRAWS = 3;
+
+/** @returns clusters of each level for n images, finest first: one to five levels, each at least 1 */
+export function levelsFor(n: number): number[] {
+  const grown = n <= LINEAR_IMAGES ? n : Math.sqrt(LINEAR_IMAGES * n);
+  const levels = [Math.max(1, Math.round((grown * SHRINK) / IMAGES_PER_CLUSTER))];
+  while (levels.length < LEVELS && levels.at(-1)! > 1) levels.push(Math.max(1, Math.round(grown / IMAGES_PER_CLUSTER / SHRINK ** (levels.length - 1))));
+  return levels;
+}
+
+/** What a pilot saw: at floor f, how evenly the selection spreads over flat clusters; the pool itself is 1. */
+export type EvennessOf = (floor: number) => number;
+
+interface Choice {
+  readonly floor: number;
+  /** Why, for people. */
+  readonly reason: string;
+}
+
+/**
+ * The smallest floor that does no harm: the usual one for n images unless the pilot is suspicious, and then the first that
+ * is as even as the pool to 1.5 %.
+ *
+ * @param evennessOf increasing in the floor but for noise; asked only for the floors that are tried
+ */
+export function chooseFloor(n: number, evennessOf: EvennessOf): Choice {
+  const usual = Math.max(FLOOR_MIN, Math.round((FLOOR_CHANCE / Math.sqrt(n)) * 100) / 100);
+  const evenness = evennessOf(usual);
+  const seen = `a pilot's selection is ${Math.round(evenness * 100)} % as even over flat clusters as the pool`;
+  if (evenness >= EVENNESS_SUSPECT) return { floor: usual, reason: `${seen}: large clusters keep the usual floor for ${n} images, ${usual}` };
+  const floor = FLOORS.find((one) => one > usual && evennessOf(one) >= EVENNESS_SAFE) ?? Math.max(usual, FLOORS.at(-1)!);
+  return { floor, reason: `${seen}, so even quotas would crowd it into sparse regions: large clusters keep a floor of ${floor}` };
+}
+
+/**
+ * Levels, floor and outlier policy for a pool, from its size and a pilot on at most 4,096 of its images. No labels are
+ * looked at. Deterministic in the seed. The pilot costs one small tree and twelve flat k-means, whatever n is.
+ *
+ * @param n usable images, at least one
+ */
+export async function chooseLevels(context: RunContext, embeddings: StoredManifest<EmbeddingsManifest>, config: ClusterConfig, n: number): Promise<Omit<LevelPlan, 'resampling'>> {
+  const levels = levelsFor(n);
   const depth = Math.min(DEPTH, levels.length);
-  return { levels, draw: { depth, floor: FLOOR }, outliers: { policy: 'merge', minSize: 2 }, reasons: [`${levels.join(' / ')} clusters; the target is shared over level ${depth}`] };
+  const { policy, minSize } = config.outliers;
+  const outliers = { policy: policy === 'auto' ? OUTLIERS.policy : policy, minSize: minSize === 'auto' ? OUTLIERS.minSize : minSize };
+  const sample = await samplePoints(context, embeddings, n);
+  const { floor, reason } = chooseFloor(n, await runPilot(sample, n, levels.slice(0, depth), outliers, config, context));
+  return { levels, draw: { depth, floor }, outliers, reasons: [`${levels.join(' / ')} clusters; the target is shared over level ${depth}`, reason] };
+}
+
+/** Keyed sample of the pool, in memory. */
+async function samplePoints({ store, seed }: RunContext, { manifest }: StoredManifest<EmbeddingsManifest>, n: number): Promise<Points> {
+  const m = Math.min(n, PILOT_IMAGES);
+  const all = await openEmbeddingPoints(store, manifest, 0);
+  const values = new Float32Array(m * all.d);
+  await all.gather(drawDistinct(randomStream(seed, 'cluster', 'pilot'), n, m), values);
+  return memoryPoints(values, m, all.d);
+}
+
+/** A tree with as many images a leaf as the real one will have (16 at most), and flat clusterings to hold it against. */
+async function runPilot(sample: Points, n: number, levels: readonly number[], outliers: LevelPlan['outliers'], config: ClusterConfig, context: RunContext): Promise<EvennessOf> {
+  const engine = await searchEngine(context);
+  const images = Math.min(n / levels[0]!, PILOT_IMAGES_PER_LEAF_MAX);
+  const scaled = levels.map((_, l) => Math.max(1, Math.round(sample.n / images / SHRINK ** l)));
+  const resampling = { rounds: 0, sampleSize: scaled.map(() => 1), strategy: 'closest' } as const;
+  const { tree, leaf } = await buildPilot(sample, scaled, outliers, { engine, seed: context.seed, iterations: PILOT_ITERATIONS, empty: config.empty, resampling, signal: context.signal });
+  const flats = await flatClusterings(sample, engine, context);
+  return (floor) => flatEvenness(tree, leaf, flats, { share: PILOT_SHARE, floor });
+}
+
+/** Random first centroids, so that a flat cluster is a region with many images and no outlier is sought. */
+async function flatClusterings(sample: Points, engine: SearchEngine, { seed, signal }: RunContext): Promise<Uint32Array[]> {
+  const flats: Uint32Array[] = [];
+  for (const k of FLAT_CLUSTERS) {
+    if (k * 20 > sample.n) break;
+    for (let draw = 0; draw < FLAT_DRAWS; draw++) {
+      const first = new Float32Array(k * sample.d);
+      await sample.gather(drawDistinct(randomStream(seed, 'cluster', 'pilot-flat', k, draw), sample.n, k), first);
+      const { assignment } = await kmeans(sample, first, { engine, iterations: PILOT_ITERATIONS, empty: 'keep', blockRows: 8192, signal });
+      flats.push(assignment);
+    }
+  }
+  return flats;
 }

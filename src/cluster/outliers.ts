@@ -28,50 +28,46 @@ export interface Treated {
   readonly setAside: number;
 }
 
-/** When every cluster is an outlier, or none is, all are kept. Centroids that stay are not moved. */
+/**
+ * When every cluster with members is an outlier, or none is, all are kept. Centroids that stay are not moved; those of
+ * empty clusters stay, and nothing is merged into them. Which cluster is nearest does not depend on `blockRows`.
+ */
 export async function treatOutliers(points: Points, found: { k: number; centroids: Float32Array; assignment: Uint32Array }, options: OutlierOptions): Promise<Treated> {
-  const { k } = found;
+  const { k, centroids, assignment } = found;
   const { policy, minSize } = options;
-  const { small, members } = smallClusters(found.assignment, k, minSize);
-  const counts = { outlierClusters: small.size, outlierImages: members.length, merged: 0, setAside: 0 };
-  if (policy === 'keep' || small.size === 0 || small.size === k) return { ...found, ...counts };
-  const centroids = leaveOut(found.centroids, points.d, k, small);
-  const assignment = renumber(found.assignment, k, small);
-  if (policy === 'set-aside') return { ...counts, k: k - small.size, centroids, assignment, setAside: members.length };
-  await assignMembers(points, members, centroids, assignment, options);
-  return { ...counts, k: k - small.size, centroids, assignment, merged: members.length };
-}
-
-function smallClusters(assignment: Uint32Array, k: number, minSize: number): { small: Set<number>; members: Uint32Array } {
   const size = new Float64Array(k);
-  for (const c of assignment) size[c]!++;
-  const small = new Set<number>();
-  size.forEach((count, c) => count > 0 && count < minSize && small.add(c));
-  const members = Uint32Array.from(assignment.keys()).filter((point) => small.has(assignment[point]!));
-  return { small, members };
+  for (let i = 0; i < assignment.length; i++) size[assignment[i]!]!++;
+  const clusters = Uint32Array.from(size.keys());
+  const large = clusters.filter((c) => size[c]! >= minSize);
+  const staying = clusters.filter((c) => size[c]! >= minSize || size[c] === 0);
+  const members = membersOfSmall(assignment, size, minSize);
+  const counts = { outlierClusters: k - staying.length, outlierImages: members.length, merged: 0, setAside: 0 };
+  if (policy === 'keep' || staying.length === k || large.length === 0) return { ...found, ...counts };
+  const renumbered = new Uint32Array(k).fill(NO_CLUSTER);
+  staying.forEach((c, i) => (renumbered[c] = i));
+  const treated = { ...counts, k: staying.length, centroids: rowsAt(centroids, staying, points.d), assignment: assignment.map((c) => renumbered[c]!) };
+  if (policy === 'set-aside') return { ...treated, setAside: members.length };
+  await eachNearest(points, members, rowsAt(centroids, large, points.d), options, (point, c) => (treated.assignment[point] = renumbered[large[c]!]!));
+  return { ...treated, merged: members.length };
 }
 
-function leaveOut(centroids: Float32Array, d: number, k: number, small: ReadonlySet<number>): Float32Array {
-  const kept = new Float32Array((k - small.size) * d);
-  let at = 0;
-  for (let c = 0; c < k; c++) {
-    if (small.has(c)) continue;
-    kept.set(centroids.subarray(c * d, (c + 1) * d), at);
-    at += d;
-  }
-  return kept;
+/** Points of clusters under `minSize`, ascending. */
+function membersOfSmall(assignment: Uint32Array, size: Float64Array, minSize: number): Uint32Array {
+  let total = 0;
+  for (const count of size) if (count < minSize) total += count;
+  const members = new Uint32Array(total);
+  for (let i = 0, filled = 0; filled < total; i++) if (size[assignment[i]!]! < minSize) members[filled++] = i;
+  return members;
 }
 
-/** Members of small clusters get NO_CLUSTER; the other clusters close ranks. */
-function renumber(assignment: Uint32Array, k: number, small: ReadonlySet<number>): Uint32Array {
-  const to = new Uint32Array(k);
-  let next = 0;
-  for (let c = 0; c < k; c++) to[c] = small.has(c) ? NO_CLUSTER : next++;
-  return assignment.map((c) => to[c]!);
+function rowsAt(matrix: Float32Array, rows: Uint32Array, d: number): Float32Array {
+  const out = new Float32Array(rows.length * d);
+  rows.forEach((row, i) => out.set(matrix.subarray(row * d, (row + 1) * d), i * d));
+  return out;
 }
 
-/** Each member of a small cluster goes to the centroid nearest to it among those that stay. */
-async function assignMembers(points: Points, members: Uint32Array, centroids: Float32Array, assignment: Uint32Array, { engine, blockRows, signal }: OutlierOptions): Promise<void> {
+/** Calls `take` with each member and the centroid nearest to it. */
+async function eachNearest(points: Points, members: Uint32Array, centroids: Float32Array, { engine, blockRows, signal }: OutlierOptions, take: (point: number, centroid: number) => void): Promise<void> {
   const { d } = points;
   const rows = Math.min(members.length, blockRows);
   const block = new Float32Array(rows * d);
@@ -84,7 +80,7 @@ async function assignMembers(points: Points, members: Uint32Array, centroids: Fl
       const some = members.subarray(start, start + rows);
       await points.gather(some, block);
       await search.nearest(block, some.length, index, distance);
-      for (let i = 0; i < some.length; i++) assignment[some[i]!] = index[i]!;
+      for (let i = 0; i < some.length; i++) take(some[i]!, index[i]!);
     }
   } finally {
     await search.close();

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { randomStream } from '../random.ts';
 import type { SearchEngine } from '../vector/search.ts';
-import { type Clustering, type IterationStats, type KmeansOptions, kmeans } from './kmeans.ts';
+import { type Clustering, type KmeansOptions, kmeans } from './kmeans.ts';
 import { type Points, cached, subsetPoints } from './points.ts';
 import { seedCentroids } from './seed.ts';
 import { groupByParent } from './tree.ts';
@@ -20,6 +20,7 @@ export interface PartitionOptions extends KmeansOptions {
   readonly seed: number;
   /** Labels of this k-means' random streams: level, round, cell. */
   readonly labels: readonly (string | number)[];
+  /** Memory for the points of the cells of a split level, which lie scattered over the store. */
   readonly cacheBytes: number;
 }
 
@@ -27,8 +28,8 @@ export interface PartitionOptions extends KmeansOptions {
 export async function partition(points: Points, options: PartitionOptions): Promise<Clustering> {
   const { k, splits } = options;
   const coarseK = Math.round(k / splits);
-  if (splits === 1 || coarseK <= 1 || coarseK >= k) return cluster(await cached(points, options.cacheBytes), options);
-  const coarse = await cluster(await cached(points, options.cacheBytes), { ...options, k: coarseK, empty: 'drop', labels: [...options.labels, 'coarse'] });
+  if (splits === 1 || coarseK <= 1 || coarseK >= k) return cluster(points, options);
+  const coarse = await cluster(points, { ...options, k: coarseK, empty: 'drop', labels: [...options.labels, 'coarse'] });
   return clusterCells(points, coarse, options);
 }
 
@@ -67,8 +68,8 @@ async function firstCentroids(points: Points, k: number, options: PartitionOptio
     const from = Math.floor((i * n) / m);
     return from + sampling.below(i, Math.floor(((i + 1) * n) / m) - from);
   });
-  const values = new Float32Array(m * d);
-  await points.gather(sample, values);
+  const values = m === n && points.values !== undefined ? points.values : new Float32Array(m * d);
+  if (values !== points.values) await points.gather(sample, values);
   const chosen = await withDistances(engine, values, m, d, (distances) =>
     seedCentroids(values, m, d, k, { distances, stream: randomStream(seed, 'cluster', 'seed', ...labels), ...(options.signal && { signal: options.signal }) }),
   );
@@ -89,31 +90,55 @@ async function withDistances<T>(engine: SearchEngine, values: Float32Array, n: n
 /** Clusters the members of each cell on their own and numbers the children cell by cell. */
 async function clusterCells(points: Points, coarse: Clustering, options: PartitionOptions): Promise<Clustering> {
   const { n, d } = points;
-  const members = groupByParent(coarse.assignment, coarse.k);
   const children = shareChildren(coarse.size, Math.min(options.k, n));
-  const centroids: Float32Array[] = [];
-  const sizes: number[] = [];
+  const pieces: Pick<Clustering, 'k' | 'centroids' | 'size'>[] = [];
   const assignment = new Uint32Array(n);
   const distance = new Float32Array(n);
-  const iterations: IterationStats[] = [...coarse.iterations];
-  let first = 0;
-  for (let cell = 0; cell < coarse.k; cell++) {
-    const rows = members.child.subarray(members.offset[cell]!, members.offset[cell + 1]!);
-    const part = await cached(subsetPoints(points, rows), options.cacheBytes);
-    const found = await cluster(part, { ...options, k: children[cell]!, labels: [...options.labels, 'cell', cell] });
+  let k = 0;
+  for await (const { cell, rows, members } of openCells(points, coarse, options.cacheBytes)) {
+    const one = await cluster(members, { ...options, k: children[cell]!, labels: [...options.labels, 'cell', cell] });
     for (let i = 0; i < rows.length; i++) {
-      assignment[rows[i]!] = first + found.assignment[i]!;
-      distance[rows[i]!] = found.distance[i]!;
+      assignment[rows[i]!] = k + one.assignment[i]!;
+      distance[rows[i]!] = one.distance[i]!;
     }
-    centroids.push(found.centroids);
-    sizes.push(...found.size);
-    first += found.k;
+    pieces.push({ k: one.k, centroids: one.centroids, size: one.size });
+    k += one.k;
   }
-  const all = new Float32Array(first * d);
-  let filled = 0;
-  for (const piece of centroids) {
-    all.set(piece, filled);
-    filled += piece.length;
+  const centroids = new Float32Array(k * d);
+  const size = new Float64Array(k);
+  let first = 0;
+  for (const one of pieces) {
+    centroids.set(one.centroids, first * d);
+    size.set(one.size, first);
+    first += one.k;
   }
-  return { k: first, centroids: all, assignment, distance, size: Float64Array.from(sizes), iterations };
+  return { k, centroids, assignment, distance, size, iterations: coarse.iterations };
+}
+
+interface Cell {
+  readonly cell: number;
+  /** Ascending. */
+  readonly rows: Uint32Array;
+  readonly members: Points;
+}
+
+/**
+ * The members of each cell, cell by cell. Cells that fit in half of the memory together are read in one pass over the
+ * points; the other half is for the cell under way.
+ */
+async function* openCells(points: Points, { k, assignment }: Clustering, cacheBytes: number): AsyncIterable<Cell> {
+  const { offset, child } = groupByParent(assignment, k);
+  const rowsMax = cacheBytes / 2 / (points.d * 4);
+  for (let from = 0, to = 0; from < k; from = to) {
+    for (to = from + 1; to < k && offset[to + 1]! - offset[from]! <= rowsMax; ) to++;
+    const together = child.slice(offset[from], offset[to]).sort();
+    const read = points.values === undefined ? await cached(subsetPoints(points, together), cacheBytes / 2) : null;
+    const places = groupByParent(together.map((row) => assignment[row]! - from), to - from);
+    for (let cell = from; cell < to; cell++) {
+      const rows = child.subarray(offset[cell], offset[cell + 1]);
+      const positions = places.child.subarray(places.offset[cell - from], places.offset[cell - from + 1]);
+      const members = read === null ? subsetPoints(points, rows) : subsetPoints(read, positions);
+      yield { cell, rows, members: await cached(members, cacheBytes / 2) };
+    }
+  }
 }

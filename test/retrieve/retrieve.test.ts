@@ -9,9 +9,9 @@ import type { RunContext } from '../../src/run/stage.ts';
 import { type SelectionManifest, readSelection } from '../../src/sample/selection.ts';
 import { openFsStore } from '../../src/store/fs.ts';
 import type { Store } from '../../src/store/store.ts';
+import { type MadeVectors, writeEmbeddings } from '../helpers/embeddings.ts';
 import { sharedEngine } from '../helpers/engine.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
-import { type MadeVectors, writeEmbeddings } from './embeddings-table.ts';
 
 const engine = sharedEngine();
 const D = 16;
