@@ -33,9 +33,11 @@ export async function mix(context: RunContext, recipe: Pick<Recipe, 'retrieve' |
     inputs,
     seeded: false,
     make: async () => {
+      context.progress.begin('mix', mixtureParts.length, 'parts');
       const { mixture, unused } = mixParts(mixtureParts, recipe.mix);
       for (const name of unused) context.log.warn({ stage: 'mix', part: name }, `mix: no batch draws from the part "${name}"; give it a ratio in mix.heterogeneous, or take it out of the recipe`);
       const rows = mixtureParts.reduce((sum, part) => sum + part.rows, 0);
+      context.progress.end(`${rows} rows in ${mixtureParts.length} part${mixtureParts.length === 1 ? '' : 's'}`);
       return { parts: [], stats: { rows, unused }, mixtureParts, mixture };
     },
   });

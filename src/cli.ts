@@ -4,11 +4,12 @@ import { once } from 'node:events';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { batches } from '../pipelines/9-batch.ts';
 import { STAGES, type StageName } from '../pipelines/curate.ts';
-import { createCliLog, openStore } from './cli/session.ts';
+import { hideProgress, writeAbove } from './cli/progress.ts';
+import { createCliLog, createCliProgress, openStoreToRead } from './cli/session.ts';
 import { demo } from './cli/demo.ts';
 import { inspect } from './cli/inspect.ts';
 import { levels } from './cli/levels.ts';
-import { run } from './cli/run.ts';
+import { type RunRequest, run } from './cli/run.ts';
 import { loadRecipe, recipeJsonSchema } from './config.ts';
 import { WinnowError, isUserFault } from './errors.ts';
 import { VERSION } from './version.ts';
@@ -35,16 +36,19 @@ async function main(argv: readonly string[]): Promise<number> {
   let interrupts = 0;
   const interrupt = (signal: NodeJS.Signals): void => {
     if (++interrupts > 1) process.exit(130);
-    process.stderr.write('Stopping after the work under way; press again to stop at once.\n');
+    writeAbove('Stopping after the work under way; press again to stop at once.\n');
     stop.abort(new Error(signal));
   };
   process.on('SIGINT', interrupt);
   process.on('SIGTERM', interrupt);
+  // A reader that has seen enough closes the pipe; that is an end, not a fault.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
   const program = commands(stop.signal);
   try {
     await program.parseAsync([...argv], { from: 'user' });
     return 0;
   } catch (error) {
+    hideProgress();
     return report(error, stop.signal);
   }
 }
@@ -54,7 +58,7 @@ function commands(signal: AbortSignal): Command {
     .description('Curates image corpora for self-supervised pre-training.')
     .version(VERSION)
     .exitOverride()
-    .showHelpAfterError('(try --help)')
+    .configureOutput({ outputError: (text, write) => write(`${text.trim().replace(/\n/, ' ')}; try --help\n`) })
     .showSuggestionAfterError(true);
   const withRun = (command: Command): Command =>
     command
@@ -65,7 +69,7 @@ function commands(signal: AbortSignal): Command {
       .option('--quiet', 'no progress')
       .option('--verbose', 'log every iteration');
   const runUntil = (until: StageName) => async (recipe: string, options: Common & { force: string[] }): Promise<void> => {
-    const outcome = await run({ loaded: await loadRecipe(recipe), until, store: options.store, force: options.force, quiet: options.quiet === true, log: logOf(options), signal });
+    const outcome = await run({ loaded: await loadRecipe(recipe), until, store: options.store, force: options.force, ...reportersOf(options), signal });
     print(options.json === true ? JSON.stringify(outcome.json, null, 2) : outcome.text);
   };
 
@@ -85,7 +89,7 @@ function commands(signal: AbortSignal): Command {
     .option('--verbose', 'log every iteration')
     .addHelpText('after', '\nExample:\n  winnow demo --images ~/Pictures\n')
     .action(async (options: Common & { images?: string; count: number }) => {
-      const outcome = await demo({ images: options.images ?? null, count: options.count, store: options.store, quiet: options.quiet === true, log: logOf(options), signal });
+      const outcome = await demo({ images: options.images ?? null, count: options.count, store: options.store, ...reportersOf(options), signal });
       print(options.json === true ? JSON.stringify(outcome.json, null, 2) : outcome.text);
     });
   return program;
@@ -102,7 +106,7 @@ function addReaders(program: Command, signal: AbortSignal): void {
     .option('--verbose', 'log every iteration')
     .addHelpText('after', '\nExample:\n  winnow levels recipe.yaml --store ./my-dataset\n')
     .action(async (recipe: string, options: Common) => {
-      const outcome = await levels({ loaded: await loadRecipe(recipe), store: options.store, quiet: options.quiet === true, log: logOf(options), signal });
+      const outcome = await levels({ loaded: await loadRecipe(recipe), store: options.store, ...reportersOf(options), signal });
       print(options.json === true ? JSON.stringify(outcome.json, null, 2) : outcome.text);
     });
   program
@@ -117,7 +121,7 @@ function addReaders(program: Command, signal: AbortSignal): void {
     .option('--seed <n>', 'another order than the recipe\'s seed gives', wholeNumber)
     .addHelpText('after', '\nExample:\n  winnow batches ./winnow-out --steps 10 | python -c "import pyarrow.ipc, sys; print(pyarrow.ipc.open_stream(sys.stdin.buffer).read_next_batch())"\n')
     .action(async (store: string, options: { steps: number; fromStep: number; rank: number; worldSize: number; batchSize?: number; seed?: number }) => {
-      await toStdout(batches(await openStore(store), { ...options, signal }));
+      await toStdout(batches(await openStoreToRead(store), { ...options, signal }));
     });
   program
     .command('inspect')
@@ -150,13 +154,13 @@ function report(error: unknown, signal: AbortSignal): number {
   return 1;
 }
 
-function logOf({ json, quiet, verbose }: { json?: boolean; quiet?: boolean; verbose?: boolean }): ReturnType<typeof createCliLog> {
-  return createCliLog({ json: json === true, level: verbose === true ? 'debug' : quiet === true ? 'warn' : 'info' });
+/** Where a command's events and progress go. */
+function reportersOf({ json = false, quiet = false, verbose = false }: Pick<Common, 'json' | 'quiet' | 'verbose'>): Pick<RunRequest, 'log' | 'progress'> {
+  const log = createCliLog({ json, level: verbose ? 'debug' : quiet ? 'warn' : 'info' });
+  return { log, progress: createCliProgress({ json, quiet, log }) };
 }
 
 async function toStdout(chunks: AsyncIterable<Uint8Array>): Promise<void> {
-  // A consumer that has read enough closes the pipe; that is an end, not a fault.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
   for await (const chunk of chunks) if (!process.stdout.write(chunk)) await once(process.stdout, 'drain');
 }
 

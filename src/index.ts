@@ -3,6 +3,7 @@
  * may change without notice.
  */
 export { batches } from '../pipelines/9-batch.ts';
+export { SILENT_PROGRESS } from './cli/progress.ts';
 export { type RunOutcome, type RunRequest, run } from './cli/run.ts';
 export { type LoadedRecipe, type Recipe, loadRecipe, parseRecipe, recipeJsonSchema } from './config.ts';
 export { ERROR_CODES, type ErrorCode, WinnowError } from './errors.ts';

@@ -8,8 +8,8 @@ import { WinnowError } from '../errors.ts';
 import { openByteReader } from '../ingest/bytes.ts';
 import type { Log } from '../log.ts';
 import { drawRunSheets } from '../report/sheets.ts';
+import type { ProgressSink } from '../run/stage.ts';
 import { packageRoot } from './package-root.ts';
-import { SILENT_PROGRESS, createProgress } from './progress.ts';
 import { type RunOutcome, run } from './run.ts';
 import { openStore, storeRoot } from './session.ts';
 
@@ -19,24 +19,23 @@ export interface DemoRequest {
   /** Pictures to draw. */
   readonly count: number;
   readonly store: string;
-  readonly quiet: boolean;
+  readonly progress: ProgressSink;
   readonly log: Log;
   readonly signal: AbortSignal;
 }
 
 /** @throws {WinnowError} whatever ended the run; a second call goes on where it was */
 export async function demo(request: DemoRequest): Promise<RunOutcome> {
-  const { store, quiet, log, signal } = request;
+  const { store, progress, log, signal } = request;
   const root = storeRoot(store);
   const pictures = request.images ?? (await draw(request, join(root, 'corpus')));
   const loaded = await recipeFor(request.images === null ? 'demo' : 'folder', pictures);
-  const { text, json } = await run({ loaded, store, until: 'shard', force: [], quiet, log, signal });
+  const { text, json } = await run({ loaded, store, until: 'shard', force: [], progress, log, signal });
   const sheets = await drawSheets(loaded, root);
   return { text: `${text}${sheets.map((path) => `${path}\n`).join('')}\nEmbedding: the built-in descriptor (colour, gradients, layout; no download). For semantic clusters set\nembed.model to an ONNX model: a file, or hf:owner/name.\n`, json };
 }
 
-async function draw({ count, quiet, signal }: DemoRequest, folder: string): Promise<string> {
-  const progress = quiet ? SILENT_PROGRESS : createProgress(process.stderr);
+async function draw({ count, progress, signal }: DemoRequest, folder: string): Promise<string> {
   progress.begin('draw', count, 'pictures');
   let done = 0;
   const summary = await drawCorpus(folder, {

@@ -1,11 +1,11 @@
 /** `winnow inspect PATH`: what a file or folder is, its schema and a few rows, as text or JSON. */
-import { readFile, stat } from 'node:fs/promises';
+import { open, readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { decodeTable } from '../arrow/ipc.ts';
 import { WinnowError } from '../errors.ts';
 import { MANIFEST_FORMAT, type Manifest } from '../run/manifest.ts';
 import { renderSummary, summarise } from '../report/summary.ts';
-import { openStore } from './session.ts';
+import { openStoreToRead } from './session.ts';
 
 const ROWS_SHOWN = 5;
 
@@ -20,10 +20,30 @@ export async function inspect(path: string): Promise<Inspection> {
     throw new WinnowError('INPUT_MISSING', `Expected a file or folder at ${path}, found none`, { cause });
   });
   if (facts.isDirectory()) return inspectFolder(path);
-  const bytes = await readFile(path);
-  if (startsWith(bytes, 'ARROW1')) return inspectTable(bytes, path);
-  if (basename(path).endsWith('.json')) return inspectJson(bytes, path);
-  throw new WinnowError('INPUT_MALFORMED', `Expected an Arrow file, a manifest or a store, got ${path}: ${bytes.byteLength} bytes of something else`);
+  if ((await reading(path, () => firstBytes(path, ARROW.length))) === ARROW) return inspectTable(await reading(path, () => readFile(path)), path);
+  if (basename(path).endsWith('.json')) return inspectJson(await reading(path, () => readFile(path)), path);
+  throw new WinnowError('INPUT_MALFORMED', `Expected an Arrow file, a manifest or a store, got ${path}: ${facts.size} bytes of something else`);
+}
+
+/** What an Arrow IPC file starts with. */
+const ARROW = 'ARROW1';
+
+async function reading<T>(path: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (cause) {
+    throw new WinnowError('INPUT_MISSING', `Expected a file that can be read at ${path}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+async function firstBytes(path: string, count: number): Promise<string> {
+  const file = await open(path, 'r');
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(count), 0, count, 0);
+    return buffer.toString('latin1', 0, bytesRead);
+  } finally {
+    await file.close();
+  }
 }
 
 async function inspectFolder(path: string): Promise<Inspection> {
@@ -31,7 +51,7 @@ async function inspectFolder(path: string): Promise<Inspection> {
   if (manifest !== null) return inspectJson(manifest, join(path, 'manifest.json'));
   const found = await stat(join(path, 'images', 'manifest.json')).catch(() => null);
   if (found === null) throw new WinnowError('INPUT_MALFORMED', `Expected ${path} to be a store or a stage of one (a folder with manifest.json or images/manifest.json)`);
-  const summary = await summarise(await openStore(path));
+  const summary = await summarise(await openStoreToRead(path));
   if (summary === null) return { text: `${path}: a store whose run is not finished: run it again to go on\n`, json: { store: path, finished: false } };
   return { text: renderSummary(summary), json: summary };
 }
@@ -54,6 +74,9 @@ function inspectJson(bytes: Uint8Array, path: string): Inspection {
   }
   if (value?.format !== MANIFEST_FORMAT) return { text: `${path}: JSON, not a manifest\n`, json: { path, kind: 'json' } };
   const { stage, seed, configHash, inputs, parts, stats, createdBy } = value;
+  if (!Array.isArray(inputs) || !Array.isArray(parts) || typeof configHash !== 'string' || typeof stats !== 'object' || stats === null) {
+    throw new WinnowError('INPUT_MALFORMED', `Expected ${path} to be a whole manifest, got one without configHash, inputs, parts or stats`);
+  }
   const lines = [
     `${path}: manifest of the ${stage} stage, by ${createdBy}`,
     `  seed ${seed}, config ${configHash.slice(0, 12)}`,
@@ -68,8 +91,4 @@ function inspectJson(bytes: Uint8Array, path: string): Inspection {
 function brief(value: unknown): string {
   const text = Array.isArray(value) && value.length > 6 ? `[${value.slice(0, 4).map((one) => (typeof one === 'number' ? Number(one.toPrecision(4)) : one)).join(', ')}, … ${value.length}]` : typeof value === 'string' ? value : JSON.stringify(value);
   return text.length > 120 ? `${text.slice(0, 117)}…` : text;
-}
-
-function startsWith(bytes: Uint8Array, text: string): boolean {
-  return new TextDecoder().decode(bytes.subarray(0, text.length)) === text;
 }

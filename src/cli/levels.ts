@@ -15,7 +15,7 @@ import { drawDistinct, randomStream } from '../random.ts';
 import { drawContactSheet } from '../report/contact-sheet.ts';
 import { type DepthReport, type FlatChange, compareDepths } from '../report/depths.ts';
 import { readPart } from '../run/manifest.ts';
-import type { RunContext } from '../run/stage.ts';
+import type { ProgressSink, RunContext } from '../run/stage.ts';
 import { targetCount } from '../sample/config.ts';
 import type { Store } from '../store/store.ts';
 import type { RunOutcome } from './run.ts';
@@ -24,7 +24,7 @@ import { openSession, storeRoot } from './session.ts';
 export interface LevelsRequest {
   readonly loaded: LoadedRecipe;
   readonly store: string;
-  readonly quiet: boolean;
+  readonly progress: ProgressSink;
   readonly log: Log;
   readonly signal: AbortSignal;
 }
@@ -34,9 +34,9 @@ const SAMPLE = 20_000;
 
 /** Embeds the pool where that is not done, then builds and draws on a sample only. */
 export async function levels(request: LevelsRequest): Promise<RunOutcome> {
-  const { loaded, store, quiet, log, signal } = request;
+  const { loaded, store, progress, log, signal } = request;
   const { locations } = sourcesOf(loaded);
-  const session = await openSession({ store, seed: loaded.recipe.seed, execution: loaded.recipe.execution, locations, signal, log, quiet, command: 'levels' });
+  const session = await openSession({ store, seed: loaded.recipe.seed, execution: loaded.recipe.execution, locations, signal, log, progress, command: 'levels' });
   try {
     const done = await curate(session.context, loaded, 'embed');
     const images = done.get('images')!.manifest as ImagesManifest;

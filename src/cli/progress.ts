@@ -1,51 +1,89 @@
 /**
  * Progress on stderr: a bar on a terminal (cli-progress), a line every few seconds elsewhere, so that a log file stays
- * readable. Both show the rate and the time to go.
+ * readable, and events of the log with `--json`. All show the rate and the time to go.
  */
-import { type SingleBar, Presets, SingleBar as Bar } from 'cli-progress';
+import { MultiBar } from 'cli-progress';
+import type { Log } from '../log.ts';
 import type { ProgressSink } from '../run/stage.ts';
 
 export const SILENT_PROGRESS: ProgressSink = { begin: () => {}, note: () => {}, advance: () => {}, end: () => {} };
 
 /** A bar when the stream is a terminal, lines when it is not. */
 export function createProgress(stream: NodeJS.WriteStream): ProgressSink {
-  return stream.isTTY ? barProgress(stream) : lineProgress(stream);
+  return stream.isTTY ? barProgress(stream) : periodicProgress((_, text) => stream.write(`${text}\n`));
 }
 
-interface Current {
+/** The same lines as events of the log, with their figures. */
+export function createLogProgress(log: Log): ProgressSink {
+  return periodicProgress((figures, text) => log.info({ event: 'progress', ...figures }, text));
+}
+
+/** The bar being shown: one at a time, as there is one stderr. */
+let shown: MultiBar | null = null;
+
+/** Writes whole lines to stderr, above the bar when one is shown. */
+export function writeAbove(text: string): void {
+  if (shown === null) process.stderr.write(text);
+  else {
+    shown.log(text);
+    shown.update();
+  }
+}
+
+/** Takes the bar away, and with it the timer that keeps the process alive. To be called when a run ends early. */
+export function hideProgress(): void {
+  shown?.stop();
+  shown = null;
+}
+
+/** A stage under way. */
+export interface Figures {
   readonly stage: string;
+  /** Units in all; null: unknown. */
   readonly total: number | null;
   readonly unit: string;
+  readonly done: number;
+  /** Of `done`, those that an earlier run had done: no part of the rate. */
+  readonly kept: number;
+  readonly seconds: number;
+  readonly note: string;
+}
+
+interface Current extends Omit<Figures, 'seconds'> {
   readonly started: number;
   done: number;
+  kept: number;
   note: string;
+}
+
+function begin(stage: string, total: number | null, unit: string): Current {
+  return { stage, total, unit, started: performance.now(), done: 0, kept: 0, note: '' };
+}
+
+function figuresOf({ started, ...current }: Current): Figures {
+  return { ...current, seconds: Math.max(1e-3, (performance.now() - started) / 1000) };
 }
 
 function barProgress(stream: NodeJS.WriteStream): ProgressSink {
   let current: Current | null = null;
-  let bar: SingleBar | null = null;
-  const payload = (): object => ({ rate: current === null ? '' : rateOf(current), eta_text: current === null ? '' : etaOf(current), note: fit(current?.note ?? '', stream.columns ?? 80) });
+  const format = (): string => (current === null ? '' : barLine(figuresOf(current), stream.columns || 80));
   return {
     begin: (stage, total, unit) => {
-      bar?.stop();
-      current = { stage, total, unit, started: performance.now(), done: 0, note: '' };
-      const format = total === null ? `${stage.padEnd(10)} {value} ${unit} {rate} {note}` : `${stage.padEnd(10)} {bar} {percentage}% {value}/{total} ${unit} {rate} {eta_text} {note}`;
-      bar = new Bar({ format, stream, hideCursor: true, clearOnComplete: true, barsize: 20, fps: 8 }, Presets.shades_classic);
-      bar.start(total ?? 0, 0, payload());
+      hideProgress();
+      current = begin(stage, total, unit);
+      // Lines are cut to the width here. Ctrl-C is for the command line to handle, not for a bar.
+      shown = new MultiBar({ format, stream, hideCursor: true, clearOnComplete: true, linewrap: true, forceRedraw: true, gracefulExit: false, fps: 8 });
+      shown.create(1, 0);
     },
     note: (text) => {
       if (current !== null) current.note = text;
-      bar?.update(payload());
     },
-    advance: (units) => {
-      if (current === null) return;
-      current.done += units;
-      bar?.update(current.done, payload());
+    advance: (units, kept = false) => {
+      if (current !== null) count(current, units, kept);
     },
     end: (summary) => {
-      bar?.stop();
-      if (current !== null) stream.write(finalLine(current, summary));
-      bar = null;
+      hideProgress();
+      if (current !== null) stream.write(`${finalLine(figuresOf(current), summary)}\n`);
       current = null;
     },
   };
@@ -53,62 +91,102 @@ function barProgress(stream: NodeJS.WriteStream): ProgressSink {
 
 const LINE_EVERY_MS = 5000;
 
-function lineProgress(stream: NodeJS.WriteStream): ProgressSink {
+function periodicProgress(write: (figures: object, text: string) => void): ProgressSink {
   let current: Current | null = null;
-  let shown = 0;
+  let written = 0;
   const show = (): void => {
     const now = performance.now();
-    if (current === null || now - shown < LINE_EVERY_MS) return;
-    shown = now;
-    const share = current.total === null || current.total === 0 ? '' : ` of ${current.total} (${Math.floor((100 * current.done) / current.total)} %)`;
-    stream.write(`${current.stage}: ${current.done}${share} ${current.unit}, ${rateOf(current)}${etaOf(current) === '' ? '' : `, ${etaOf(current)}`}${current.note === '' ? '' : `; ${current.note}`}\n`);
+    if (current === null || now - written < LINE_EVERY_MS) return;
+    written = now;
+    const figures = figuresOf(current);
+    write(figures, plainLine(figures));
   };
   return {
     begin: (stage, total, unit) => {
-      current = { stage, total, unit, started: performance.now(), done: 0, note: '' };
-      shown = performance.now();
+      current = begin(stage, total, unit);
+      written = performance.now();
     },
     note: (text) => {
       if (current !== null) current.note = text;
       show();
     },
-    advance: (units) => {
-      if (current !== null) current.done += units;
+    advance: (units, kept = false) => {
+      if (current !== null) count(current, units, kept);
       show();
     },
     end: (summary) => {
-      if (current !== null) stream.write(finalLine(current, summary));
+      if (current !== null) write({ ...figuresOf(current), ended: true }, finalLine(figuresOf(current), summary));
       current = null;
     },
   };
 }
 
-function secondsOf(current: Current): number {
-  return Math.max(1e-3, (performance.now() - current.started) / 1000);
+function count(current: Current, units: number, kept: boolean): void {
+  current.done += units;
+  if (kept) current.kept += units;
 }
 
-function rateOf(current: Current): string {
-  const rate = current.done / secondsOf(current);
-  return `${rate >= 100 ? Math.round(rate) : rate.toPrecision(2)} ${current.unit}/s`;
+const BAR = { widest: 20, narrowest: 6 };
+const NAME_MAX = 22;
+
+/** One line of fewer than `columns` characters: name, bar, share, count, rate, time to go, and the note if it fits whole. */
+export function barLine(figures: Figures, columns: number): string {
+  const { stage, total, note, done } = figures;
+  const room = columns - 1;
+  const name = (stage.length > NAME_MAX ? `…${stage.slice(1 - NAME_MAX)}` : stage).padEnd(10);
+  const facts = [countOf(figures), rateOf(figures), etaOf(figures)].filter((fact) => fact !== '').join('  ');
+  if (total === null) return `${name} ${facts}  ${note}`.slice(0, room).trimEnd();
+  const share = total === 0 ? 1 : Math.min(1, done / total);
+  const text = `${`${Math.floor(share * 100)}%`.padStart(4)}  ${facts}`;
+  const left = room - name.length - text.length - 2;
+  if (left < BAR.narrowest) return `${name} ${text}`.slice(0, room);
+  // The bar gives way before the note does.
+  const shown = note !== '' && left - BAR.narrowest >= note.length + 2 ? `  ${note}` : '';
+  const width = Math.min(BAR.widest, left - shown.length);
+  const full = Math.round(share * width);
+  return `${name} ${'█'.repeat(full)}${'░'.repeat(width - full)} ${text}${shown}`;
 }
 
-function etaOf(current: Current): string {
-  if (current.total === null || current.done === 0 || current.done >= current.total) return '';
-  return `${duration(((current.total - current.done) * secondsOf(current)) / current.done)} to go`;
+/** `embeddings: 257 of 400 images (64 %), 159 images/s, 12 s to go; note`. */
+function plainLine(figures: Figures): string {
+  const { stage, total, unit, done, note } = figures;
+  const share = total === null || total === 0 ? ` ${unit}` : ` of ${total} ${unit} (${Math.floor((100 * done) / total)} %)`;
+  const facts = [`${stage}: ${done}${share}`, rateOf(figures), etaOf(figures)].filter((fact) => fact !== '');
+  return `${facts.join(', ')}${note === '' ? '' : `; ${note}`}`;
 }
 
-function finalLine(current: Current, summary: string): string {
-  return `${current.stage}: ${summary} (${duration(secondsOf(current))})\n`;
+function countOf({ total, unit, done }: Figures): string {
+  return total === null ? `${short(done)} ${unit}` : `${short(done)}/${short(total)}`;
+}
+
+function rateOf({ unit, done, kept, seconds }: Figures): string {
+  if (done === kept) return '';
+  const rate = (done - kept) / seconds;
+  return `${rate >= 100 ? short(Math.round(rate)) : rate.toPrecision(2)} ${unit}/s`;
+}
+
+function etaOf({ total, done, kept, seconds }: Figures): string {
+  if (total === null || done === kept || done >= total) return '';
+  return `${duration(((total - done) * seconds) / (done - kept))} to go`;
+}
+
+const COMPACT = new Intl.NumberFormat('en', { notation: 'compact', maximumSignificantDigits: 3 });
+
+/** Whole numbers up to 999,999, then 1.23M, 1.69B. */
+function short(count: number): string {
+  return count < 1e6 ? String(count) : COMPACT.format(count);
+}
+
+function finalLine({ stage, seconds }: Figures, summary: string): string {
+  return `${stage}: ${summary} (${duration(seconds)})`;
 }
 
 /** 7 s, 2 min 5 s, 3 h 20 min. */
 export function duration(seconds: number): string {
-  if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
-  const minutes = Math.floor(seconds / 60);
-  return minutes < 60 ? `${minutes} min ${Math.round(seconds % 60)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}
-
-function fit(note: string, columns: number): string {
-  const room = Math.max(0, columns - 90);
-  return note.length > room ? note.slice(0, room) : note;
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  const minutes = Math.round(whole / 60);
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }

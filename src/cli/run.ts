@@ -4,6 +4,7 @@ import { type LoadedRecipe, suggest } from '../config.ts';
 import { WinnowError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { StoredManifest } from '../run/manifest.ts';
+import type { ProgressSink } from '../run/stage.ts';
 import { renderSummary, summarise } from '../report/summary.ts';
 import { openSession } from './session.ts';
 
@@ -12,7 +13,7 @@ export interface RunRequest {
   readonly store: string;
   readonly until: StageName;
   readonly force: readonly string[];
-  readonly quiet: boolean;
+  readonly progress: ProgressSink;
   readonly log: Log;
   readonly signal: AbortSignal;
 }
@@ -24,11 +25,11 @@ export interface RunOutcome {
 
 /** @throws {WinnowError} whatever ended the run; what was finished before stays */
 export async function run(request: RunRequest): Promise<RunOutcome> {
-  const { loaded, store, until, log, signal } = request;
+  const { loaded, store, until, progress, log, signal } = request;
   const { recipe } = loaded;
   const forced = request.force.map(asStage);
   const { locations } = sourcesOf(loaded);
-  const session = await openSession({ store, seed: recipe.seed, execution: recipe.execution, locations, signal, log, quiet: request.quiet, command: `run until ${until}` });
+  const session = await openSession({ store, seed: recipe.seed, execution: recipe.execution, locations, signal, log, progress, command: `run until ${until}` });
   let outcome = 'done';
   try {
     for (const stage of forced) for (const path of pathsOf(stage, recipe)) await forget(session.context.store, path);

@@ -67,7 +67,7 @@ export async function ingest(context: RunContext, { path: prefix, sources }: Ing
   for (const source of sources) for (const path of [...source.entries, source.location]) await requirePath(path, source);
   await context.store.remove(`${prefix}/manifest.json`); // otherwise `runStage` would keep the old listing
   const config = { sources: sources.map(manifestConfig) };
-  return runStage<ImagesManifest>(context, { path: prefix, stage: 'ingest', config, inputs: [], make: () => writeListing(context, prefix, sources) });
+  return runStage<ImagesManifest>(context, { path: prefix, stage: 'ingest', config, inputs: [], seeded: false, make: () => writeListing(context, prefix, sources) });
 }
 
 function resolveSource(config: SourceConfig, baseDirectory: string): NamedSource {

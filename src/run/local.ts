@@ -16,7 +16,8 @@ export interface LocalExecutorOptions {
   readonly locations: Readonly<Record<string, string>>;
   /** Tasks at once; 1 when a task already uses every core, as clustering and embedding do. */
   readonly tasks: number;
-  onAdvance(units: number): void;
+  /** @param kept a record of an earlier run says that these are done */
+  onAdvance(units: number, kept: boolean): void;
   onNote(text: string): void;
 }
 
@@ -35,7 +36,7 @@ export function createLocalExecutor(options: LocalExecutorOptions): LocalExecuto
     log: options.log,
     execution: options.execution,
     locations: options.locations,
-    advance: options.onAdvance,
+    advance: (units) => options.onAdvance(units, false),
     note: options.onNote,
     resource: <T extends { close(): Promise<void> }>(key: string, make: () => Promise<T>) => {
       let made = resources.get(key);
@@ -49,7 +50,7 @@ export function createLocalExecutor(options: LocalExecutorOptions): LocalExecuto
   };
   return {
     resource: env.resource,
-    map: (kind, payloads, scope) => mapTasks(kind, payloads, scope, env, options.tasks),
+    map: (kind, payloads, scope) => mapTasks(kind, payloads, scope, env, options),
     close: async () => {
       const opened = [...resources.values()];
       resources.clear();
@@ -58,7 +59,7 @@ export function createLocalExecutor(options: LocalExecutorOptions): LocalExecuto
   };
 }
 
-async function mapTasks<P, R>(kind: TaskKind<P, R>, payloads: readonly P[], scope: string, env: TaskEnv, tasks: number): Promise<R[]> {
+async function mapTasks<P, R>(kind: TaskKind<P, R>, payloads: readonly P[], scope: string, env: TaskEnv, { tasks, onAdvance }: LocalExecutorOptions): Promise<R[]> {
   const results = new Array<R>(payloads.length);
   let next = 0;
   let failure: { error: unknown } | null = null;
@@ -66,7 +67,7 @@ async function mapTasks<P, R>(kind: TaskKind<P, R>, payloads: readonly P[], scop
     while (next < payloads.length && failure === null) {
       const index = next++;
       try {
-        results[index] = await runOnce(kind, payloads[index]!, scope, env);
+        results[index] = await runOnce(kind, payloads[index]!, scope, env, (units) => onAdvance(units, true));
       } catch (error) {
         failure ??= { error };
       }
@@ -88,12 +89,12 @@ interface TaskRecord<R> {
   readonly units: number;
 }
 
-async function runOnce<P, R>(kind: TaskKind<P, R>, payload: P, scope: string, env: TaskEnv): Promise<R> {
+async function runOnce<P, R>(kind: TaskKind<P, R>, payload: P, scope: string, env: TaskEnv, onKept: (units: number) => void): Promise<R> {
   throwIfAborted(env.signal);
   const key = `work/${scope}/${taskId(kind, payload)}.json`;
   if ((await env.store.head(key)) !== null) {
     const record = JSON.parse(new TextDecoder().decode(await env.store.read(key))) as TaskRecord<R>;
-    env.advance(record.units);
+    onKept(record.units);
     return record.result;
   }
   let units = 0;

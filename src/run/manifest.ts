@@ -59,7 +59,7 @@ export async function readManifest<M extends Manifest = Manifest>(store: Store, 
   try {
     value = JSON.parse(new TextDecoder().decode(bytes)) as M;
   } catch (cause) {
-    throw new WinnowError('INPUT_MALFORMED', `Expected JSON in ${key} of ${store.uri}, got something else; run again with --force`, { cause });
+    throw new WinnowError('INPUT_MALFORMED', `Expected JSON in ${key} of ${store.uri}, got something else: run again with --force ${stageOf(key)}`, { cause });
   }
   if (value?.format !== MANIFEST_FORMAT || value.version !== MANIFEST_VERSION) {
     throw new WinnowError('FORMAT_VERSION', `Expected ${key} to be ${MANIFEST_FORMAT} version ${MANIFEST_VERSION}, got ${value?.format} version ${value?.version}`);
@@ -91,11 +91,19 @@ export async function readPart(store: Store, part: Part): Promise<Uint8Array> {
   const bytes = await store.read(part.path);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   if (bytes.byteLength !== part.bytes || sha256 !== part.sha256) {
-    throw new WinnowError('CHECKSUM_MISMATCH', `Expected ${part.bytes} bytes with SHA-256 ${part.sha256.slice(0, 12)}… in ${part.path}, got ${bytes.byteLength} with ${sha256.slice(0, 12)}…: make the stage again with --force`, {
+    throw new WinnowError('CHECKSUM_MISMATCH', `Expected ${part.bytes} bytes with SHA-256 ${part.sha256.slice(0, 12)}… in ${part.path}, got ${bytes.byteLength} with ${sha256.slice(0, 12)}…: run again with --force ${stageOf(part.path)}`, {
       details: { path: part.path },
     });
   }
   return bytes;
+}
+
+/** The stage that made a key, as `--force` names it. */
+function stageOf(key: string): string {
+  const [top = '', name, below = ''] = key.split('/');
+  if (top === 'selections') return name === 'balanced' ? 'sample' : 'retrieve';
+  const folder = top === 'seeds' || top === 'raw' ? below : top;
+  return { images: 'ingest', embeddings: 'embed', clusters: 'cluster', mixture: 'mix', dataset: 'shard' }[folder] ?? 'STAGE';
 }
 
 /** Writes the next part of a table as `<folder>/part-00000.arrow` and so on. @returns what the manifest says of it */

@@ -71,7 +71,8 @@ export interface ProgressSink {
   begin(stage: string, total: number | null, unit: string): void;
   /** Sets what is shown beside the bar, such as the level and the inertia of an iteration. */
   note(text: string): void;
-  advance(units: number): void;
+  /** @param kept these were done by an earlier run, so they tell nothing of this one's speed */
+  advance(units: number, kept?: boolean): void;
   end(summary: string): void;
 }
 
@@ -82,6 +83,8 @@ export interface StageRequest<M extends Manifest> {
   /** Everything that decides the bytes, resolved; hashed together with the inputs. */
   readonly config: unknown;
   readonly inputs: readonly StoredManifest[];
+  /** false: the stage draws nothing, so another seed keeps it and its manifest says seed 0. Default true. */
+  readonly seeded?: boolean;
   /** Makes the parts under `path/` and returns what the manifest says of them. */
   make(): Promise<StageResult<M>>;
 }
@@ -101,7 +104,8 @@ export async function runStage<M extends Manifest = Manifest>(context: RunContex
   throwIfAborted(context.signal);
   const { path, stage, config } = request;
   const inputs = request.inputs.map(({ manifest, sha256 }) => ({ stage: manifest.stage, sha256 }));
-  const configHash = hashOf({ stage, config, inputs, seed: context.seed, version: MANIFEST_VERSION, createdBy: CREATED_BY });
+  const seed = request.seeded === false ? 0 : context.seed;
+  const configHash = hashOf({ stage, config, inputs, seed, version: MANIFEST_VERSION, createdBy: CREATED_BY });
   const existing = await readManifest<M>(context.store, path);
   if (existing !== null && existing.manifest.configHash === configHash) {
     context.log.info({ stage, path }, `${path}: done before, kept`);
@@ -113,10 +117,10 @@ export async function runStage<M extends Manifest = Manifest>(context: RunContex
   const { parts, stats, files, ...rest } = await request.make();
   throwIfAborted(context.signal);
   await removeStrays(context.store, path, new Set([...parts.map((part) => part.path), ...(files ?? [])]));
-  const manifest = { format: MANIFEST_FORMAT, version: MANIFEST_VERSION, stage, inputs, config, configHash, seed: context.seed, parts, stats, createdBy: CREATED_BY, ...rest } as unknown as M;
+  const manifest = { format: MANIFEST_FORMAT, version: MANIFEST_VERSION, stage, inputs, config, configHash, seed, parts, stats, createdBy: CREATED_BY, ...rest } as unknown as M;
   const stored = await writeManifest(context.store, path, manifest);
   await context.store.remove(`work/${path}/`);
-  context.log.info({ stage, path, seconds: (performance.now() - started) / 1000, event: 'stage' }, `${path}: done`);
+  context.log.debug({ stage, path, seconds: (performance.now() - started) / 1000, event: 'stage' }, `${path}: done`);
   return stored;
 }
 

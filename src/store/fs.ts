@@ -21,7 +21,7 @@ const TEMPORARY = '.tmp';
 export async function openFsStore(root: string, { readOnly = false }: { readonly readOnly?: boolean } = {}): Promise<Store> {
   const base = resolve(root);
   const temporary = join(base, TEMPORARY);
-  if (readOnly) await attempt('open', base, () => readdir(base));
+  if (readOnly) await attempt('read', base, () => readdir(base));
   else {
     await attempt('open', base, () => makeFolder(temporary));
     await attempt('open', base, () => clearAbandoned(temporary));
