@@ -35,7 +35,10 @@ async function main(argv: readonly string[]): Promise<number> {
   const stop = new AbortController();
   let interrupts = 0;
   const interrupt = (signal: NodeJS.Signals): void => {
-    if (++interrupts > 1) process.exit(130);
+    if (++interrupts > 1) {
+      hideProgress();
+      process.exit(130);
+    }
     writeAbove('Stopping after the work under way; press again to stop at once.\n');
     stop.abort(new Error(signal));
   };

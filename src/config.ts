@@ -56,7 +56,9 @@ export async function loadRecipe(path: string): Promise<LoadedRecipe> {
   try {
     text = await readFile(path, 'utf8');
   } catch (cause) {
-    throw new WinnowError('INPUT_MISSING', `Expected a recipe at ${path}, could not read it: ${(cause as NodeJS.ErrnoException).code ?? cause}`, { cause });
+    const code = (cause as NodeJS.ErrnoException).code ?? String(cause);
+    const why = { ENOENT: 'found none', EISDIR: 'got a folder', EACCES: 'may not read it' }[code] ?? `could not read it: ${code}`;
+    throw new WinnowError('INPUT_MISSING', `Expected a recipe at ${path}, ${why}`, { cause });
   }
   const document = parseDocument(text, { prettyErrors: true });
   const fault = document.errors[0];

@@ -1,9 +1,9 @@
 /** `winnow inspect PATH`: what a file or folder is, its schema and a few rows, as text or JSON. */
 import { open, readFile, stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
-import { decodeTable } from '../arrow/ipc.ts';
+import { basename, dirname, join, resolve } from 'node:path';
+import { type TableView, decodeTable } from '../arrow/ipc.ts';
 import { WinnowError } from '../errors.ts';
-import { MANIFEST_FORMAT, type Manifest } from '../run/manifest.ts';
+import { MANIFEST_FORMAT, type Manifest, type Part, readPart } from '../run/manifest.ts';
 import { renderSummary, summarise } from '../report/summary.ts';
 import { openStoreToRead } from './session.ts';
 
@@ -20,7 +20,7 @@ export async function inspect(path: string): Promise<Inspection> {
     throw new WinnowError('INPUT_MISSING', `Expected a file or folder at ${path}, found none`, { cause });
   });
   if (facts.isDirectory()) return inspectFolder(path);
-  if ((await reading(path, () => firstBytes(path, ARROW.length))) === ARROW) return inspectTable(await reading(path, () => readFile(path)), path);
+  if ((await reading(path, () => firstBytes(path, ARROW.length))) === ARROW) return inspectTable(await readTable(path), path);
   if (basename(path).endsWith('.json')) return inspectJson(await reading(path, () => readFile(path)), path);
   throw new WinnowError('INPUT_MALFORMED', `Expected an Arrow file, a manifest or a store, got ${path}: ${facts.size} bytes of something else`);
 }
@@ -46,6 +46,31 @@ async function firstBytes(path: string, count: number): Promise<string> {
   }
 }
 
+/** Whole bytes of a table; checked against the manifest that lists it, when there is one. @throws {WinnowError} CHECKSUM_MISMATCH */
+async function readTable(path: string): Promise<Uint8Array> {
+  const whole = resolve(path);
+  for (let folder = dirname(whole), depth = 0; depth < MANIFEST_ABOVE; folder = dirname(folder), depth++) {
+    const text = await readFile(join(folder, 'manifest.json'), 'utf8').catch(() => null);
+    const part = text === null ? undefined : partsOf(text).find((one) => whole.endsWith(`/${one.path}`));
+    if (part !== undefined) return readPart(await openStoreToRead(whole.slice(0, -part.path.length - 1)), part);
+  }
+  return reading(path, () => readFile(path));
+}
+
+/** Folders from a part up to its manifest at most: `clusters/level-1/centroids/part-00000.arrow` has three. */
+const MANIFEST_ABOVE = 3;
+
+/** Every file that a manifest lists: tables, shards, levels. */
+function partsOf(text: string): Part[] {
+  type Lists = { parts?: (Part & { shards?: Part[] })[]; levels?: { parts?: Part[] }[] };
+  try {
+    const { parts = [], levels = [] } = JSON.parse(text) as Lists;
+    return [...parts.flatMap((part) => part.shards ?? [part]), ...levels.flatMap((level) => level.parts ?? [])];
+  } catch {
+    return [];
+  }
+}
+
 async function inspectFolder(path: string): Promise<Inspection> {
   const manifest = await readFile(join(path, 'manifest.json')).catch(() => null);
   if (manifest !== null) return inspectJson(manifest, join(path, 'manifest.json'));
@@ -57,7 +82,15 @@ async function inspectFolder(path: string): Promise<Inspection> {
 }
 
 function inspectTable(bytes: Uint8Array, path: string): Inspection {
-  const view = decodeTable(bytes, path);
+  try {
+    return describeTable(decodeTable(bytes, path), bytes, path);
+  } catch (cause) {
+    if (cause instanceof WinnowError) throw cause;
+    throw new WinnowError('INPUT_MALFORMED', `Expected a table as Winnow writes them at ${path}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+function describeTable(view: TableView, bytes: Uint8Array, path: string): Inspection {
   const schema = view.names.map((name) => ({ name, type: view.typeOf(name) }));
   const rows = Array.from({ length: Math.min(ROWS_SHOWN, view.rowCount) }, (_, i) => view.row(i));
   const lines = [`${path}: Arrow IPC file, ${view.rowCount} rows, ${bytes.byteLength} bytes`, ...schema.map(({ name, type }) => `  ${name.padEnd(12)} ${type}`), ''];

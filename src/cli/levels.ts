@@ -6,6 +6,7 @@ import { buildPilot } from '../cluster/pilot.ts';
 import { planLevels } from '../cluster/plan.ts';
 import { memoryPoints, openEmbeddingPoints } from '../cluster/points.ts';
 import type { LoadedRecipe } from '../config.ts';
+import { WinnowError } from '../errors.ts';
 import { decodeTable } from '../arrow/ipc.ts';
 import { type EmbeddingsManifest, readEmbeddingFacts } from '../embed/embedding.ts';
 import { openByteReader } from '../ingest/bytes.ts';
@@ -37,6 +38,7 @@ export async function levels(request: LevelsRequest): Promise<RunOutcome> {
   const { loaded, store, progress, log, signal } = request;
   const { locations } = sourcesOf(loaded);
   const session = await openSession({ store, seed: loaded.recipe.seed, execution: loaded.recipe.execution, locations, signal, log, progress, command: 'levels' });
+  let outcome = 'done';
   try {
     const done = await curate(session.context, loaded, 'embed');
     const images = done.get('images')!.manifest as ImagesManifest;
@@ -44,8 +46,11 @@ export async function levels(request: LevelsRequest): Promise<RunOutcome> {
     const { report, rows, plan } = await pilotReport(session.context, loaded, images, embeddings as never);
     const sheets = await drawSheets(session.context.store, images, report, rows, loaded, locations, storeRoot(store));
     return { text: render(report, plan.draw, sheets), json: { plan, sheets, ...plain(report) } };
+  } catch (error) {
+    outcome = error instanceof WinnowError ? error.code : 'failed';
+    throw error;
   } finally {
-    await session.close('done');
+    await session.close(outcome);
   }
 }
 

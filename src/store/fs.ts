@@ -112,15 +112,22 @@ async function readFileRange(path: string, key: string, range?: { offset: number
 
 /** Like `mkdir` with `recursive`, which in Node 20 never returns where the file system refuses new entries as /proc does. */
 async function makeFolder(path: string): Promise<void> {
+  if ((await makeOne(path)) === 'made') return;
+  const above = dirname(path);
+  // What is above may have been made by another writer since.
+  if (above !== path && !(await exists(above))) await makeFolder(above);
+  if ((await makeOne(path)) === 'nothing above') await mkdir(path);
+}
+
+async function makeOne(path: string): Promise<'made' | 'nothing above'> {
   try {
     await mkdir(path);
   } catch (error) {
     if (!isNodeError(error)) throw error;
-    if (error.code === 'EEXIST' && (await stat(path)).isDirectory()) return;
-    if (error.code !== 'ENOENT' || dirname(path) === path || (await exists(dirname(path)))) throw error;
-    await makeFolder(dirname(path));
-    await makeFolder(path);
+    if (error.code === 'ENOENT') return 'nothing above';
+    if (error.code !== 'EEXIST' || !(await stat(path)).isDirectory()) throw error;
   }
+  return 'made';
 }
 
 async function exists(path: string): Promise<boolean> {

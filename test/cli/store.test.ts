@@ -62,6 +62,10 @@ describe('output', () => {
   });
 });
 
+it('batches name a rank that the world has not', async () => {
+  expectOneSentence(await winnow(['batches', whole, '--steps', '1', '--rank', '2', '--world-size', '2']), 2, /^CONFIG_INVALID: .*rank.*0 to 1.*got 2/);
+});
+
 describe('a store that cannot be', () => {
   it('a file', async () => {
     const path = join(small.folder, 'a-file');
@@ -105,7 +109,10 @@ describe('a store that cannot be', () => {
 describe('a damaged store', () => {
   it('a part with a flipped bit is noticed, and the remedy that is named mends it', async () => {
     const store = await copyOfWhole('damaged');
-    await flipByte(join(store, 'embeddings', 'part-00000.arrow'));
+    const part = join(store, 'embeddings', 'part-00000.arrow');
+    expect(await winnow(['inspect', part])).toMatchObject({ code: 0, stderr: '', stdout: expect.stringMatching(/part-00000\.arrow: Arrow IPC file, 300 rows/) });
+    await flipByte(part);
+    expectOneSentence(await winnow(['inspect', part]), 1, /^CHECKSUM_MISMATCH: .*embeddings\/part-00000\.arrow/);
     const ended = await winnow(runIn(store, '--quiet', '--force', 'cluster'));
     expectOneSentence(ended, 1, /^CHECKSUM_MISMATCH: .*embeddings\/part-00000\.arrow.*--force embed$/m);
     await expect(readFile(join(store, 'clusters', 'manifest.json'))).rejects.toThrow();
@@ -173,7 +180,6 @@ describe('a store in use', () => {
       expect(await winnow(['inspect', store])).toMatchObject({ code: 0, stderr: '' });
       const { code, stderr } = await winnow(['batches', store, '--steps', '2']);
       expect([code, stderr]).toEqual([0, '']);
-      expectOneSentence(await winnow(['batches', store, '--steps', '1', '--rank', '2', '--world-size', '2']), 2, /^CONFIG_INVALID: .*rank.*0 to 1.*got 2/);
       expectOneSentence(await winnow(runIn(store, '--quiet')), 2, /^STORE_DENIED: .*read-only/);
     } finally {
       execFileSync('umount', [store]);

@@ -69,9 +69,10 @@ it('prints the schema of recipes on stdout, and only that', async () => {
 });
 
 it('has an example in the help of every verb that takes arguments', async () => {
-  for (const verb of ['run', 'levels', 'batches', 'inspect', 'demo']) {
-    const { code, stdout } = await winnow([verb, '--help']);
+  const verbs = ['run', 'levels', 'batches', 'inspect', 'demo'];
+  const helps = await Promise.all(verbs.map((verb) => winnow([verb, '--help'])));
+  helps.forEach(({ code, stdout }, i) => {
     expect(code).toBe(0);
-    expect(stdout).toMatch(new RegExp(`Example:\\n {2}winnow ${verb} `));
-  }
+    expect(stdout).toMatch(new RegExp(`Example:\\n {2}winnow ${verbs[i]} `));
+  });
 });

@@ -58,11 +58,11 @@ const tables = fc.record({
   seed: fc.nat(1000),
 });
 
-/** A table in a store, and the points it should give: ok rows, as they are on disk, scaled and rounded. */
+/** A table in a store, with components of all magnitudes, and the points it should give: ok rows, as they are on disk, scaled and rounded. */
 async function openTable({ n, d, dtype, partRows, length, bad, seed }: typeof tables extends fc.Arbitrary<infer T> ? T : never, memoryBytes: number) {
   const store = await openFsStore(await temporaryFolder('points'));
   const stream = randomStream(seed, 'values');
-  const vectors = Float32Array.from({ length: n * d }, (_, i) => length * (2 * stream.uniform(i) - 1));
+  const vectors = Float32Array.from({ length: n * d }, (_, i) => length * (2 * stream.uniform(i) - 1) ** 7);
   const statuses: EmbeddingStatus[] = ['corrupt', 'empty', 'not-an-image'];
   const rejected = new Map(bad.map((row, i) => [row, statuses[i % 3]!]));
   const { manifest } = await writeEmbeddings(store, 'embeddings', { vectors, d, dtype, partRows, rejected });
