@@ -9,7 +9,7 @@ import { parse, stringify } from 'yaml';
 import { colourModel } from '../helpers/colour-model.ts';
 import { type SmallRun, drawSmallRun } from '../helpers/small-run.ts';
 import { storeHashes } from '../helpers/store-hashes.ts';
-import { type Ended, expectNothingHalfWritten, expectOneSentence, startWinnow, winnow } from '../helpers/winnow.ts';
+import { type Ended, expectDone, expectNothingHalfWritten, expectOneSentence, startWinnow, winnow } from '../helpers/winnow.ts';
 
 let small: SmallRun;
 /** A store that ran to its end without a break, and what it then holds. */
@@ -98,7 +98,7 @@ describe('a store that cannot be', () => {
       expectOneSentence(ended, 1, /^STORE_FULL: Could not write \S+: the disk is full/);
       await expectNothingHalfWritten(disk);
       execFileSync('mount', ['-o', 'remount,size=16m', disk]);
-      expect(await winnow(runIn(disk, '--quiet'))).toMatchObject({ code: 0, stderr: '' });
+      expectDone(await winnow(runIn(disk, '--quiet')));
       expect(await storeHashes(disk)).toEqual(expected);
     } finally {
       execFileSync('umount', [disk]);
@@ -116,7 +116,7 @@ describe('a damaged store', () => {
     const ended = await winnow(runIn(store, '--quiet', '--force', 'cluster'));
     expectOneSentence(ended, 1, /^CHECKSUM_MISMATCH: .*embeddings\/part-00000\.arrow.*--force embed$/m);
     await expect(readFile(join(store, 'clusters', 'manifest.json'))).rejects.toThrow();
-    expect(await winnow(runIn(store, '--quiet', '--force', 'embed'))).toMatchObject({ code: 0, stderr: '' });
+    expectDone(await winnow(runIn(store, '--quiet', '--force', 'embed')));
     expect(await storeHashes(store)).toEqual(expected);
   });
 
@@ -164,7 +164,7 @@ describe('a store in use', () => {
     await expectNothingHalfWritten(store);
     expect(await readdir(join(store))).not.toContain('clusters');
     const next = await winnow(runIn(store, '--quiet'));
-    expect(next).toMatchObject({ code: 0, stderr: '' });
+    expectDone(next);
     expect(await storeHashes(store)).toEqual(expected);
   });
 
