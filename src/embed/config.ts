@@ -1,5 +1,6 @@
 /** Settings of the embed stage. */
 import { z } from 'zod';
+import { DEFAULT_DECODE_LIMITS } from './embedding.ts';
 
 const triple = z.tuple([z.number(), z.number(), z.number()]);
 
@@ -35,10 +36,10 @@ export const EmbedConfig = z.strictObject({
   maxDropRatio: z.number().min(0).max(1).default(0.1).describe('Share of images that may be rejected before the stage fails.'),
   limits: z
     .strictObject({
-      sizeBytesMax: z.int().min(1).default(256 * 1024 * 1024).describe('Largest file in bytes.'),
-      pixelsMax: z.int().min(1).default(178_956_970).describe('Largest width × height in pixels, checked on the header before decoding.'),
-      sideMax: z.int().min(1).default(65_500).describe('Longest side in pixels.'),
-      sideMin: z.int().min(1).default(8).describe('Shortest side in pixels.'),
+      sizeBytesMax: z.int().min(1).default(DEFAULT_DECODE_LIMITS.sizeBytesMax).describe('Largest file in bytes.'),
+      pixelsMax: z.int().min(1).default(DEFAULT_DECODE_LIMITS.pixelsMax).describe('Largest width × height in pixels, checked on the header before decoding.'),
+      sideMax: z.int().min(1).default(DEFAULT_DECODE_LIMITS.sideMax).describe('Longest side in pixels.'),
+      sideMin: z.int().min(1).default(DEFAULT_DECODE_LIMITS.sideMin).describe('Shortest side in pixels.'),
     })
     .prefault({})
     .describe('Limits checked on the header; an image past one is a row with that reason.'),

@@ -26,17 +26,7 @@ import { readTiffHeader, type TiffHeader } from './tiff-header.ts';
 sharp.concurrency(1);
 sharp.cache(false);
 
-export const DEFAULT_DECODE_LIMITS: DecodeLimits = {
-  // An uncompressed RGB image at the pixel limit is 192 MiB.
-  sizeBytesMax: 256 * 2 ** 20,
-  // 67 megapixels: cameras of 61 pass. At this size an AVIF takes 1.2 GB to decode, WebP 0.5 GB, progressive JPEG 0.4 GB,
-  // everything else a few MB.
-  pixelsMax: 2 ** 26,
-  // At the pixel limit this leaves 2,048 for the other side: longer ones are ribbons, scans and film strips.
-  sideMax: 2 ** 15,
-  // One JPEG block. Below it little but a colour is left.
-  sideMin: 8,
-};
+export { DEFAULT_DECODE_LIMITS } from './embedding.ts';
 
 /** For runs without a model: decodes every pixel, scales to almost nothing. */
 export const CHECK_ONLY: PreprocessSpec = {

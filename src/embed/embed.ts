@@ -19,28 +19,29 @@ export interface EmbedRequest {
   readonly model: { readonly reference: string; readonly encoder: Encoder } | null;
 }
 
-/** @throws {WinnowError} TOO_MANY_DROPPED */
+/**
+ * The share of rejected images is checked each time, also when the table was made before: it decides no byte, so a new
+ * `maxDropRatio` makes nothing again.
+ *
+ * @throws {WinnowError} TOO_MANY_DROPPED; the embedded parts stay for the next run
+ */
 export async function embed(context: RunContext, request: EmbedRequest): Promise<StoredManifest<EmbeddingsManifest>> {
   const { path, images, config, model } = request;
-  const { model: _name, providers: _providers, batchSize, ...decisive } = config;
-  return runStage<EmbeddingsManifest>(context, {
+  const stored = await runStage<EmbeddingsManifest>(context, {
     path,
     stage: 'embed',
-    config: { ...decisive, encoder: model?.encoder.provenance ?? null },
+    config: decisiveConfig(config, model),
     inputs: [images],
+    seeded: false,
     make: async () => {
       const payloads = planParts(path, images.manifest.parts, config, model);
       context.progress.begin(path, rowCountOf(images.manifest.parts), 'images');
       if (model !== null) context.log.info({ stage: 'embed' }, model.encoder.notice);
       const results = await context.executor.map(embedPart, payloads, path);
       const stats = summarise(results);
-      const { rows, statuses } = stats;
-      const dropped = rows - (statuses.ok ?? 0);
-      const reasons = describeStatuses(statuses);
-      if (dropped > config.maxDropRatio * rows) {
-        throw new WinnowError('TOO_MANY_DROPPED', `Expected at most ${(config.maxDropRatio * 100).toFixed(1)} % of the images at ${images.path} to be rejected (embed.maxDropRatio), got ${dropped} of ${rows}: ${reasons}`, { details: { statuses } });
-      }
-      context.progress.end(`${statuses.ok ?? 0} of ${rows} images${reasons === '' ? '' : `; rejected: ${reasons}`}`);
+      throwIfTooManyDropped(stats, request);
+      const reasons = describeStatuses(stats.statuses);
+      context.progress.end(`${stats.statuses.ok ?? 0} of ${stats.rows} images${reasons === '' ? '' : `; rejected: ${reasons}`}`);
       return {
         parts: results.map(({ part }) => part),
         stats,
@@ -51,11 +52,32 @@ export async function embed(context: RunContext, request: EmbedRequest): Promise
       };
     },
   });
+  throwIfTooManyDropped(stored.manifest.stats as unknown as EmbedStats, request);
+  return stored;
+}
+
+/** What decides the bytes of the table: neither where the model lies nor how it runs, and without one only the limits. */
+function decisiveConfig({ model: _model, providers: _providers, batchSize: _batchSize, maxDropRatio: _ratio, ...decisive }: EmbedConfig, model: EmbedRequest['model']): object {
+  return model === null ? { limits: decisive.limits, encoder: null } : { ...decisive, encoder: model.encoder.provenance };
+}
+
+interface EmbedStats extends Record<string, unknown> {
+  readonly rows: number;
+  readonly statuses: Readonly<Partial<Record<EmbeddingStatus, number>>>;
+  readonly sizeBytes: number;
+}
+
+function throwIfTooManyDropped({ rows, statuses }: EmbedStats, { images, config: { maxDropRatio } }: EmbedRequest): void {
+  const dropped = rows - (statuses.ok ?? 0);
+  if (dropped <= maxDropRatio * rows) return;
+  const message = `Expected at most ${(maxDropRatio * 100).toFixed(1)} % of the images at ${images.path} to be rejected (embed.maxDropRatio), got ${dropped} of ${rows}: ${describeStatuses(statuses)}`;
+  throw new WinnowError('TOO_MANY_DROPPED', message, { details: { statuses } });
 }
 
 /** Parts of EMBEDDING_PART_ROWS rows that do not cross a part of `images/`: pure, so the same for every executor. */
 function planParts(path: string, images: readonly Part[], config: EmbedConfig, model: EmbedRequest['model']): EmbedPayload[] {
   const payloads: EmbedPayload[] = [];
+  const { maxDropRatio: _ratio, model: _model, ...taskConfig } = config;
   for (const part of images) {
     for (let offset = 0; offset < part.rowCount; offset += EMBEDDING_PART_ROWS) {
       payloads.push({
@@ -63,7 +85,7 @@ function planParts(path: string, images: readonly Part[], config: EmbedConfig, m
         firstRow: part.firstRow + offset,
         rowCount: Math.min(EMBEDDING_PART_ROWS, part.rowCount - offset),
         out: `${path}/part-${String(payloads.length).padStart(5, '0')}.arrow`,
-        config,
+        config: taskConfig,
         model: model?.reference ?? null,
         encoder: model?.encoder.provenance ?? null,
       });
@@ -79,7 +101,7 @@ export function describeStatuses(statuses: Readonly<Partial<Record<EmbeddingStat
     .join(', ');
 }
 
-function summarise(results: readonly EmbedResult[]): { rows: number; statuses: Partial<Record<EmbeddingStatus, number>>; sizeBytes: number } {
+function summarise(results: readonly EmbedResult[]): EmbedStats {
   const statuses: Partial<Record<EmbeddingStatus, number>> = {};
   let rows = 0;
   let sizeBytes = 0;

@@ -51,6 +51,18 @@ export interface DecodeLimits {
   readonly sideMin: number;
 }
 
+export const DEFAULT_DECODE_LIMITS: DecodeLimits = {
+  // An uncompressed RGB image at the pixel limit is 192 MiB.
+  sizeBytesMax: 256 * 2 ** 20,
+  // 67 megapixels: cameras of 61 pass. At this size an AVIF takes 1.2 GB to decode, WebP 0.5 GB, progressive JPEG 0.4 GB,
+  // everything else a few MB.
+  pixelsMax: 2 ** 26,
+  // At the pixel limit this leaves 2,048 for the other side: longer ones are ribbons, scans and film strips.
+  sideMax: 2 ** 15,
+  // One JPEG block. Below it little but a colour is left.
+  sideMin: 8,
+};
+
 /** RGB pixels of one image at a spec's input size: height × width × 3 bytes, rows top-down, or the reason there are none. */
 export type Decoded =
   | { readonly status: 'ok'; readonly width: number; readonly height: number; readonly pixels: Uint8Array }

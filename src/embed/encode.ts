@@ -104,13 +104,21 @@ async function encode(tensor: Float32Array | Uint8Array, n: number, run: Run, po
 async function runImages(tensor: Float32Array | Uint8Array, first: number, count: number, { lanes, input, output, images }: Run): Promise<TensorData> {
   const { width, height } = inputSize(input.preprocess);
   const each = 3 * width * height;
-  const filled = input.preprocess.type === 'uint8' ? new Uint8Array(images * each) : new Float32Array(images * each);
-  filled.set(tensor.subarray(first * each, (first + count) * each));
+  const part = tensor.subarray(first * each, (first + count) * each);
+  // Shared memory is read by the lane where it lies; anything else is copied, since a lane keeps what it is given.
+  const isReady = count === images && part.buffer instanceof SharedArrayBuffer;
+  const filled = isReady ? part : fill(part, images * each);
   const data = filled instanceof Float32Array && input.type === 'float16' ? encodeFloat16(filled) : filled;
   const dims = input.preprocess.layout === 'nchw' ? [images, 3, height, width] : [images, height, width, 3];
   const { [output]: result } = await lanes.run({ [input.name]: { type: input.type, dims, data } }, [output]);
   assert(result !== undefined, `Expected the output ${output}`);
   return result;
+}
+
+function fill(values: Float32Array | Uint8Array, length: number): Float32Array | Uint8Array {
+  const filled = values instanceof Uint8Array ? new Uint8Array(length) : new Float32Array(length);
+  filled.set(values);
+  return filled;
 }
 
 function provenanceOf(files: ModelFiles, { lanes, input, output, images }: Run, pooling: Pooling): Readonly<Record<string, unknown>> {

@@ -11,8 +11,11 @@ export function resolveModelReference(model: string, baseDirectory: string): str
   return isAbsolute(path) ? path : resolve(baseDirectory, path);
 }
 
+/** The settings that an encoder is made from. */
+export type EncoderConfig = Pick<EmbedConfig, 'providers' | 'input' | 'output' | 'pool' | 'batchSize'>;
+
 /** @param model as `resolveModelReference` gives it. @throws {WinnowError} MODEL_INVALID, MODEL_UNAVAILABLE, PROVIDER_UNAVAILABLE */
-export async function createEncoder(model: string, config: EmbedConfig, threads: number): Promise<Encoder> {
+export async function createEncoder(model: string, config: EncoderConfig, threads: number): Promise<Encoder> {
   if (model === 'descriptor') return createDescriptor(config.batchSize);
   const { createOnnxEncoder } = await import('./encode.ts');
   const { providers, input, output, pool, batchSize } = config;

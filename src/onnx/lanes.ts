@@ -31,7 +31,8 @@ export interface Lanes {
   /**
    * Waits for a free lane and runs there. Calls are started in their order.
    *
-   * @param feeds given away: the buffers behind them are unusable afterwards
+   * @param feeds on a SharedArrayBuffer: read there, so they must not change until the run ends. On an ArrayBuffer: given
+   *   away, the buffer is unusable afterwards
    */
   run(feeds: Readonly<Record<string, TensorData>>, wanted: readonly string[]): Promise<Record<string, TensorData>>;
   /** Ends the threads after what they are running; waiting runs fail. */
@@ -40,6 +41,8 @@ export interface Lanes {
 
 /** Weights that all lanes together may hold. */
 const WEIGHT_BYTES_MAX = 2 ** 30;
+/** Runs that a lane has at hand, the one under way included: it goes on while this thread is busy with something else. */
+const DEPTH = 2;
 
 /** @throws {WinnowError} MODEL_INVALID, PROVIDER_UNAVAILABLE as `onFirstProvider` says */
 export async function openLanes(model: string | Uint8Array, options: LanesOptions): Promise<Lanes> {
@@ -62,41 +65,68 @@ export async function openLanes(model: string | Uint8Array, options: LanesOption
 interface Lane {
   readonly inputs: readonly ValueInfo[];
   readonly outputs: readonly ValueInfo[];
+  /** Runs that were handed over and have not ended. */
+  readonly load: number;
   run(feeds: Readonly<Record<string, TensorData>>, wanted: readonly string[]): Promise<Record<string, TensorData>>;
   close(): Promise<void>;
 }
 
-/** First come, first served. */
+interface WaitingRun {
+  readonly feeds: Readonly<Record<string, TensorData>>;
+  readonly wanted: readonly string[];
+  readonly resolve: (result: Promise<Record<string, TensorData>>) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** First come, first served, on the lane with the fewest runs at hand. */
 function schedule(lanes: readonly Lane[]): Pick<Lanes, 'run' | 'close'> {
-  const idle = [...lanes];
-  const waiting: { start: (lane: Lane) => void; fail: (error: Error) => void }[] = [];
+  const waiting: WaitingRun[] = [];
+  const handOver = (): void => {
+    while (waiting.length > 0) {
+      const lane = lanes.reduce((freest, other) => (other.load < freest.load ? other : freest));
+      if (lane.load >= DEPTH) return;
+      const { feeds, wanted, resolve } = waiting.shift()!;
+      resolve(lane.run(feeds, wanted).finally(handOver));
+    }
+  };
   return {
-    run: async (feeds, wanted) => {
-      const lane = idle.pop() ?? (await new Promise<Lane>((start, fail) => waiting.push({ start, fail })));
-      try {
-        return await lane.run(feeds, wanted);
-      } finally {
-        const next = waiting.shift();
-        if (next === undefined) idle.push(lane);
-        else next.start(lane);
-      }
-    },
+    run: (feeds, wanted) =>
+      new Promise((resolve, reject) => {
+        waiting.push({ feeds, wanted, resolve, reject });
+        handOver();
+      }),
     close: async () => {
-      for (const { fail } of waiting.splice(0)) fail(new Error('The model was closed before the run began'));
+      for (const { reject } of waiting.splice(0)) reject(new Error(CLOSED));
       await Promise.all(lanes.map((lane) => lane.close()));
     },
   };
 }
 
+const CLOSED = 'The model was closed before the run began';
+
 /**
  * The thread's program, as text: a file of its own would have to exist as JavaScript in every way the library is run.
- * Messages in: `{feeds, wanted}`, or null to end. Messages out: `{inputs, outputs}` once, then `{result}` or `{error}`.
+ * Messages in: `{number, feeds, wanted}`, or null to end. Messages out: `{inputs, outputs}` once, then, in the order of
+ * the messages in, `{result}` or `{error}`. Runs with a number above `last[0]` are refused.
  */
 const PROGRAM = `
 const { parentPort, workerData } = require('node:worker_threads');
 const { InferenceSession, Tensor, env } = require('node:module').createRequire(workerData.from)('onnxruntime-node');
 env.logLevel = 'fatal';
-const tensors = (feeds) => Object.fromEntries(Object.entries(feeds).map(([name, t]) => [name, new Tensor(t.type, t.data, t.dims)]));
+// ONNX Runtime's binding takes no shared memory: each input has a tensor of this thread's own that it is copied to.
+const held = new Map();
+const own = (name, { type, data, dims }) => {
+  let mine = held.get(name);
+  if (mine?.type === type && String(mine.dims) === String(dims)) {
+    mine.copy.set(data);
+  } else {
+    const copy = data.slice();
+    held.set(name, (mine = { type, dims, copy, tensor: new Tensor(type, copy, dims) }));
+  }
+  return mine.tensor;
+};
+const tensorOf = (name, t) => (t.data.buffer instanceof SharedArrayBuffer ? own(name, t) : new Tensor(t.type, t.data, t.dims));
+const tensors = (feeds) => Object.fromEntries(Object.entries(feeds).map(([name, t]) => [name, tensorOf(name, t)]));
 // Newer versions of Node give float16 as a Float16Array; everybody can read its bits.
 const bits = (t) => (t.type === 'float16' ? new Uint16Array(t.data.buffer, t.data.byteOffset, t.data.length) : t.data);
 const plain = (result) => Object.fromEntries(Object.entries(result).map(([name, t]) => [name, { type: t.type, dims: t.dims, data: bits(t) }]));
@@ -108,43 +138,51 @@ const guarded = async (work) => {
   }
 };
 let session;
-guarded(async () => {
+let turn = guarded(async () => {
   session = await InferenceSession.create(workerData.model, workerData.settings);
   return { inputs: session.inputMetadata, outputs: session.outputMetadata };
 });
-parentPort.on('message', async (message) => {
-  if (message !== null) return guarded(async () => ({ result: plain(await session.run(tensors(message.feeds), message.wanted)) }));
+const answer = async ({ number, feeds, wanted }) => {
+  if (number > Atomics.load(workerData.last, 0)) throw new Error('${CLOSED}');
+  return { result: plain(await session.run(tensors(feeds), wanted)) };
+};
+const end = async () => {
   await session?.release();
   parentPort.close();
+};
+// One at a time: the next run's input would overwrite what this one reads.
+parentPort.on('message', (message) => {
+  turn = turn.then(() => (message === null ? end() : guarded(() => answer(message))));
 });
 `;
 
 type Answer = { readonly error?: string; readonly result?: Record<string, TensorData>; readonly inputs?: Parameters<typeof valueInfo>[0][]; readonly outputs?: Parameters<typeof valueInfo>[0][] };
 
 async function openLane(model: string | Uint8Array, settings: ReturnType<typeof sessionSettings>): Promise<Lane> {
-  const worker = new Worker(PROGRAM, { eval: true, execArgv: [], workerData: { from: import.meta.url, model, settings } });
-  const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
-  let running: Promise<unknown> = Promise.resolve();
+  const last = new Int32Array(new SharedArrayBuffer(4)).fill(2 ** 31 - 1);
+  const worker = new Worker(PROGRAM, { eval: true, execArgv: [], workerData: { from: import.meta.url, model, settings, last } });
+  const { expect, load, exited } = listen(worker);
+  let number = 0; // of the newest run since the lane was idle
   const close = async (): Promise<void> => {
-    await running.catch(() => undefined);
+    // The run under way ends; what was only handed over does not begin.
+    Atomics.store(last, 0, number - load() + 1);
     worker.ref();
     worker.postMessage(null);
     return exited;
   };
   try {
-    const { inputs = [], outputs = [] } = await ask(worker);
-    worker.unref();
+    const { inputs = [], outputs = [] } = await expect();
     return {
       inputs: inputs.map(valueInfo),
       outputs: outputs.map(valueInfo),
+      get load() {
+        return load();
+      },
       run: async (feeds, wanted) => {
-        // A thread at rest does not keep the process alive; one at work does.
-        worker.ref();
-        worker.postMessage({ feeds, wanted }, Object.values(feeds).map(({ data }) => data.buffer as ArrayBuffer));
-        const answer = ask(worker);
-        running = answer;
-        const { result } = await answer.finally(() => worker.unref());
-        return result ?? {};
+        number = load() === 0 ? 1 : number + 1;
+        const owned = Object.values(feeds).flatMap(({ data }) => (data.buffer instanceof ArrayBuffer ? [data.buffer] : []));
+        worker.postMessage({ number, feeds, wanted }, owned);
+        return (await expect()).result ?? {};
       },
       close,
     };
@@ -154,20 +192,36 @@ async function openLane(model: string | Uint8Array, settings: ReturnType<typeof 
   }
 }
 
-/** The thread's next message; an error in it, or the thread's death, rejects. */
-function ask(worker: Worker): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const settle = (end: () => void): void => {
-      worker.off('message', onMessage);
-      worker.off('error', onError);
-      worker.off('exit', onExit);
-      end();
-    };
-    const onMessage = (answer: Answer): void => settle(() => (answer.error === undefined ? resolve(answer) : reject(new Error(answer.error))));
-    const onError = (error: Error): void => settle(() => reject(error));
-    const onExit = (code: number): void => settle(() => reject(new Error(`The model's thread ended with code ${code}`)));
-    worker.on('message', onMessage);
-    worker.on('error', onError);
-    worker.on('exit', onExit);
+/** Pairs a thread's messages with those who expect them, in order; its death rejects them all. */
+function listen(worker: Worker): { expect(): Promise<Answer>; load(): number; exited: Promise<void> } {
+  const expected: { resolve: (answer: Answer) => void; reject: (error: Error) => void }[] = [];
+  let dead: Error | null = null;
+  const die = (error: Error): void => {
+    dead ??= error;
+    for (const { reject } of expected.splice(0)) reject(dead);
+  };
+  worker.on('message', (answer: Answer) => {
+    const first = expected.shift();
+    // A thread at rest does not keep the process alive; one at work does.
+    if (expected.length === 0) worker.unref();
+    if (answer.error === undefined) first?.resolve(answer);
+    else first?.reject(new Error(answer.error));
   });
+  worker.on('error', die);
+  const exited = new Promise<void>((resolve) => {
+    worker.once('exit', (code) => {
+      die(new Error(`The model's thread ended with code ${code}`));
+      resolve();
+    });
+  });
+  return {
+    expect: () =>
+      new Promise((resolve, reject) => {
+        if (dead !== null) return reject(dead);
+        if (expected.length === 0) worker.ref();
+        expected.push({ resolve, reject });
+      }),
+    load: () => expected.length,
+    exited,
+  };
 }

@@ -91,6 +91,22 @@ export function colourEmbedding(pixels: Uint8Array): number[] {
   return Array.from({ length: D }, (_, j) => 0.5 * means.reduce((sum, mean, c) => sum + mean * (COLOUR_WEIGHTS[c * D + j] as number), 0));
 }
 
+/** image: uint8 [N, 8, 8, 3] → embedding [N, 3], mean / (255 − mean) of each channel: zero for black, infinite for white. */
+export function tinyRatio(): Uint8Array {
+  return encodeModel({
+    name: 'tiny-ratio',
+    inputs: [{ name: 'image', type: 'uint8', shape: ['N', 8, 8, 3] }],
+    outputs: [{ name: 'embedding', type: 'float32', shape: ['N', 3] }],
+    nodes: [
+      { op: 'Cast', inputs: ['image'], outputs: ['pixels'], attributes: { to: 1 } },
+      { op: 'ReduceMean', inputs: ['pixels'], outputs: ['mean'], attributes: { axes: [1, 2], keepdims: 0 } },
+      { op: 'Sub', inputs: ['white', 'mean'], outputs: ['rest'] },
+      { op: 'Div', inputs: ['mean', 'rest'], outputs: ['embedding'] },
+    ],
+    initializers: [{ name: 'white', type: 'float32', shape: [1], data: Float32Array.of(255) }],
+  });
+}
+
 /** A `preprocessor_config.json` that fits `tinyVit`. */
 export const TINY_PREPROCESSOR = {
   image_processor_type: 'BitImageProcessor',

@@ -22,6 +22,21 @@ describe('openLanes', () => {
     await lanes.close();
   });
 
+  it('reads shared memory in place, takes other memory away, and may be given any shape after any other', async () => {
+    const lanes = await openLanes(counting, { threads: 2, sizeBytes: counting.length });
+    const values = Float32Array.from({ length: 64 }, (_, i) => i);
+    const onShared = new Float32Array(new SharedArrayBuffer(4 * 64));
+    onShared.set(values);
+    const pieces = Array.from({ length: 40 }, (_, i) => onShared.subarray(i, i + 1 + (i % 3)));
+    const answers = await Promise.all(pieces.map((data) => lanes.run({ x: { type: 'float32', dims: [data.length], data } }, ['y'])));
+    answers.forEach(({ y }, i) => expect(y?.data).toEqual(Float32Array.from(pieces[i]!, (value) => value + 1)));
+    expect([...onShared]).toEqual([...values]);
+    const given = feed(1, 2);
+    await lanes.run(given, ['y']);
+    expect(given.x.data.length).toBe(0);
+    await lanes.close();
+  });
+
   it('gives a large model fewer lanes', async () => {
     const lanes = await openLanes(counting, { threads: 4, sizeBytes: 2 ** 29 });
     expect(lanes.count).toBe(2);
@@ -48,6 +63,15 @@ describe('openLanes', () => {
     await refused;
     expect((await running).y?.data).toEqual(Float32Array.of(2));
     await expect(openLanes(Uint8Array.of(1), { threads: 2, sizeBytes: 1 })).rejects.toMatchObject({ code: 'MODEL_INVALID' });
+  });
+
+  it('refuses runs after its threads have ended', async () => {
+    const lanes = await openLanes(counting, { threads: 1, sizeBytes: 1 });
+    const runs = [1, 2, 3, 4].map((value) => lanes.run(feed(value), ['y']));
+    const outcomes = Promise.allSettled(runs);
+    await lanes.close();
+    expect((await outcomes).map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected', 'rejected']);
+    await expect(lanes.run(feed(1), ['y'])).rejects.toThrow('ended');
   });
 
   it('leaves the event loop free while a model runs', async () => {
