@@ -55,6 +55,12 @@ export async function kmeans(points: Points, initial: Float32Array, options: Kme
     sums: new Float64Array(k * d),
     size: new Float64Array(k),
   };
+  // Not a part of this function: `initial`, which may be large, would then stay in memory to the end.
+  return iterate(points, state, options);
+}
+
+async function iterate(points: Points, state: State, options: KmeansOptions): Promise<Clustering> {
+  const { d } = points;
   const iterations: IterationStats[] = [];
   for (let iteration = 0; ; iteration++) {
     const stats = await assign(points, state, options);
@@ -64,7 +70,7 @@ export async function kmeans(points: Points, initial: Float32Array, options: Kme
     const split = update(state, d, options.empty);
     if (stats.changed === 0 && iteration > 0 && split === 0) break;
   }
-  const found = { k, centroids: state.centroids, assignment: state.assignment, distance: state.distance, size: state.size, iterations };
+  const found = { k: state.size.length, centroids: state.centroids, assignment: state.assignment, distance: state.distance, size: state.size, iterations };
   return options.empty === 'keep' ? found : dropEmpty(found, d);
 }
 
