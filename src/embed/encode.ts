@@ -1,19 +1,20 @@
 /**
  * An encoder from an ONNX file. Every run has the same shape, so image i's vector does not depend on what else is in its
- * batch: on the processor one image a run, many runs at a time (see `onnx/lanes.ts`), which also keeps activations in the
- * cache; on a GPU `batchSize` images, the last batch filled up with zeros.
+ * batch: on the processor one image a run, or two where that changes no bit (see `run-images.ts`), many runs at a time (see
+ * `onnx/lanes.ts`), which also keeps activations in the cache; on a GPU `batchSize` images, the last batch filled up with zeros.
  */
 import assert from 'node:assert/strict';
 import { WinnowError } from '../errors.ts';
-import { type Lanes, type TensorData, openLanes } from '../onnx/lanes.ts';
+import { openLanes } from '../onnx/lanes.ts';
 import { type Provider, instructionSet, runtimeVersion } from '../onnx/session.ts';
-import { decodeFloat16, encodeFloat16 } from '../vector/float16.ts';
+import { decodeFloat16 } from '../vector/float16.ts';
 import type { ModelInputConfig } from './config.ts';
 import { type Encoder, inputSize } from './embedding.ts';
 import type { HubOptions } from './hub.ts';
 import { type ModelFiles, resolveModel } from './model.ts';
-import { type ModelInput, readModelInput } from './model-input.ts';
+import { readModelInput } from './model-input.ts';
 import { type Pooling, type PoolRule, chooseOutput, choosePooling, poolInto } from './pool.ts';
+import { type Run, isBlindToCompany, runImages } from './run-images.ts';
 
 export interface OnnxEncoderConfig {
   /** As `resolveModel` takes it. */
@@ -29,6 +30,9 @@ export interface OnnxEncoderConfig {
   readonly hub?: HubOptions;
 }
 
+/** Weights up to which two images a run are worth a trial: a larger model's operators keep a core busy with one. */
+const PAIRED_BYTES_MAX = 2 ** 27;
+
 /**
  * Opens a model and runs it once on a black image, so that whatever does not fit is said now.
  *
@@ -42,8 +46,10 @@ export async function createOnnxEncoder(config: OnnxEncoderConfig): Promise<Enco
   try {
     const input = readModelInput(name, lanes.inputs, files.preprocessor, config.input ?? {});
     const output = chooseOutput(name, lanes.outputs, config.output, pool);
-    const run: Run = { lanes, input, output, images: input.batch ?? (lanes.provider === 'cpu' ? 1 : batchSize) };
-    const pooling = await tryOut(name, run, pool, files.config);
+    const one: Run = { lanes, input, output, images: input.batch ?? (lanes.provider === 'cpu' ? 1 : batchSize) };
+    const pooling = await tryOut(name, one, pool, files.config);
+    const mayPair = lanes.provider === 'cpu' && input.batch === null && files.sizeBytes <= PAIRED_BYTES_MAX;
+    const run = mayPair && (await isBlindToCompany(one)) ? { ...one, images: 2 } : one;
     return {
       d: pooling.d,
       preprocess: input.preprocess,
@@ -57,14 +63,6 @@ export async function createOnnxEncoder(config: OnnxEncoderConfig): Promise<Enco
     await lanes.close();
     throw error;
   }
-}
-
-interface Run {
-  readonly lanes: Lanes;
-  readonly input: ModelInput;
-  readonly output: string;
-  /** Images of every run. */
-  readonly images: number;
 }
 
 async function tryOut(name: string, run: Run, rule: PoolRule, config: unknown): Promise<Pooling> {
@@ -98,27 +96,6 @@ async function encode(tensor: Float32Array | Uint8Array, n: number, run: Run, po
   for (let first = 0; first < n; first += run.images) runs.push(runOne(first));
   await Promise.all(runs);
   return vectors;
-}
-
-/** Images first … first + count − 1 and zeros after them, in a tensor of the shape that every run has. */
-async function runImages(tensor: Float32Array | Uint8Array, first: number, count: number, { lanes, input, output, images }: Run): Promise<TensorData> {
-  const { width, height } = inputSize(input.preprocess);
-  const each = 3 * width * height;
-  const part = tensor.subarray(first * each, (first + count) * each);
-  // Shared memory is read by the lane where it lies; anything else is copied, since a lane keeps what it is given.
-  const isReady = count === images && part.buffer instanceof SharedArrayBuffer;
-  const filled = isReady ? part : fill(part, images * each);
-  const data = filled instanceof Float32Array && input.type === 'float16' ? encodeFloat16(filled) : filled;
-  const dims = input.preprocess.layout === 'nchw' ? [images, 3, height, width] : [images, height, width, 3];
-  const { [output]: result } = await lanes.run({ [input.name]: { type: input.type, dims, data } }, [output]);
-  assert(result !== undefined, `Expected the output ${output}`);
-  return result;
-}
-
-function fill(values: Float32Array | Uint8Array, length: number): Float32Array | Uint8Array {
-  const filled = values instanceof Uint8Array ? new Uint8Array(length) : new Float32Array(length);
-  filled.set(values);
-  return filled;
 }
 
 function provenanceOf(files: ModelFiles, { lanes, input, output, images }: Run, pooling: Pooling): Readonly<Record<string, unknown>> {

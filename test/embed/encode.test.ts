@@ -6,7 +6,7 @@ import type { Encoder } from '../../src/embed/embedding.ts';
 import { createOnnxEncoder, type OnnxEncoderConfig } from '../../src/embed/encode.ts';
 import { sharedData, withoutSharedData } from '../helpers/shared-data.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
-import { colourEmbedding, patchMean, SIZE, TINY_PREPROCESSOR, tinyBytes, tinyVit } from './tiny-models.ts';
+import { colourEmbedding, patchMean, SIZE, TINY_PREPROCESSOR, tinyBytes, tinyCompany, tinyVit } from './tiny-models.ts';
 
 /** A folder laid out as a repository of Hugging Face. */
 async function repository(model: Uint8Array, files: Record<string, unknown> = { 'preprocessor_config.json': TINY_PREPROCESSOR }): Promise<string> {
@@ -89,6 +89,16 @@ describe('createOnnxEncoder', () => {
         const part = await encoder.encode(tensor.subarray(first * PIXELS, (first + n) * PIXELS), n);
         expect(part).toEqual(whole.slice(first * 6, (first + n) * 6));
       }
+    }
+  });
+
+  it('runs images alone where company would change them', async () => {
+    const encoder = await open({ model: join(await repository(tinyCompany(), {}), 'onnx', 'model.onnx'), threads: 2 });
+    const tensor = Uint8Array.from({ length: 5 * 192 }, (_, i) => (i * 37 + Math.floor(i / 192) * 11) % 256);
+    const vectors = await encoder.encode(tensor, 5);
+    for (let row = 0; row < 5; row += 1) {
+      const image = tensor.subarray(row * 192, (row + 1) * 192);
+      expectRow(vectors, row, [0, 1, 2].map((c) => image.filter((_, i) => i % 3 === c).reduce((sum, value) => sum + value, 0) / 64 / 2), 3);
     }
   });
 

@@ -107,6 +107,23 @@ export function tinyRatio(): Uint8Array {
   });
 }
 
+/** image: uint8 [N, 8, 8, 3] → embedding [N, 3], each image's means less half of the batch's: no image is alone in it. */
+export function tinyCompany(): Uint8Array {
+  return encodeModel({
+    name: 'tiny-company',
+    inputs: [{ name: 'image', type: 'uint8', shape: ['N', 8, 8, 3] }],
+    outputs: [{ name: 'embedding', type: 'float32', shape: ['N', 3] }],
+    nodes: [
+      { op: 'Cast', inputs: ['image'], outputs: ['pixels'], attributes: { to: 1 } },
+      { op: 'ReduceMean', inputs: ['pixels'], outputs: ['mean'], attributes: { axes: [1, 2], keepdims: 0 } },
+      { op: 'ReduceMean', inputs: ['mean'], outputs: ['batch'], attributes: { axes: [0], keepdims: 1 } },
+      { op: 'Mul', inputs: ['batch', 'half'], outputs: ['share'] },
+      { op: 'Sub', inputs: ['mean', 'share'], outputs: ['embedding'] },
+    ],
+    initializers: [{ name: 'half', type: 'float32', shape: [1], data: Float32Array.of(0.5) }],
+  });
+}
+
 /** A `preprocessor_config.json` that fits `tinyVit`. */
 export const TINY_PREPROCESSOR = {
   image_processor_type: 'BitImageProcessor',
