@@ -5,8 +5,8 @@
  * The rule in three sentences. Leaves hold 5½ images on average, those of one or two images are merged into their
  * neighbours, and the target is shared evenly over half as many clusters above them: that is where balance is gained on
  * long tails and hardly lost anywhere else. Large clusters keep a floor of their proportional share, a small one in large
- * pools. A pilot on a sample looks whether the selection would crowd into few of many regions found without the tree, and
- * if so raises the floor until it does not.
+ * pools whose dense regions are much denser than the rest. A pilot on a sample looks whether the selection would crowd into
+ * few of many regions found without the tree, and if so raises the floor until it does not.
  */
 import type { EmbeddingsManifest } from '../embed/embedding.ts';
 import { drawDistinct, randomStream } from '../random.ts';
@@ -19,6 +19,7 @@ import { kmeans } from './kmeans.ts';
 import { searchEngine } from './level.ts';
 import { buildPilot } from './pilot.ts';
 import { type Points, memoryPoints, openEmbeddingPoints } from './points.ts';
+import { densitySpread } from './spread.ts';
 
 /** Images that a cluster of level 2, where the target is shared, has on average. Level 1 has half of it. */
 const IMAGES_PER_CLUSTER = 11;
@@ -37,6 +38,17 @@ const OUTLIERS = { policy: 'merge', minSize: 3 } as const;
  */
 const FLOOR_MIN = 0.25;
 const FLOOR_CHANCE = 14;
+/**
+ * Where densities hardly differ (see spread.ts) there is little to balance, and even quotas only follow chance: the floor
+ * rises from FLOOR_MIN at a spread of 2.5 to 0.45 at 2. Pools of real photographs: evenly many of each class 1.5 to 1.95,
+ * long tails 2.2 to 3.1.
+ */
+const FLOOR_EVEN = 0.45;
+const SPREAD_EVEN = 2;
+const SPREAD_TAIL = 2.5;
+/** Beyond, distances follow something else than concepts (weak embeddings, classes that are merely wide). */
+const SPREAD_WILD = 3.7;
+const FLOOR_WILD = 2;
 /** Floors to try on a suspect pool, gentlest last: at 8 the selection is proportional to the pool in all but name. */
 const FLOORS = [0.5, 1, 2, 4, 8] as const;
 /**
@@ -72,23 +84,36 @@ interface Choice {
 }
 
 /**
- * The smallest floor that does no harm: the usual one for n images unless the pilot is suspicious, and then the first that
- * is as even as the pool to 1.5 %.
+ * The smallest floor that does no harm: the usual one for n images and their spread unless the pilot is suspicious, and
+ * then the first that is as even as the pool to 1.5 %.
  *
+ * @param spread as `densitySpread` gives it
  * @param evennessOf increasing in the floor but for noise; asked only for the floors that are tried
  */
-export function chooseFloor(n: number, evennessOf: EvennessOf): Choice {
-  const usual = Math.max(FLOOR_MIN, Math.round((FLOOR_CHANCE / Math.sqrt(n)) * 100) / 100);
+export function chooseFloor(n: number, spread: number | null, evennessOf: EvennessOf): Choice {
+  const usual = round(Math.max(floorOfSpread(spread), FLOOR_CHANCE / Math.sqrt(n)));
   const evenness = evennessOf(usual);
-  const seen = `a pilot's selection is ${Math.round(evenness * 100)} % as even over flat clusters as the pool`;
-  if (evenness >= EVENNESS_SUSPECT) return { floor: usual, reason: `${seen}: large clusters keep the usual floor for ${n} images, ${usual}` };
+  const dense = spread === null ? '' : `the densest tenth is ${Math.exp(spread).toPrecision(2)} times as dense as the median, and `;
+  const seen = `${dense}a pilot's selection is ${Math.round(evenness * 100)} % as even over flat clusters as the pool`;
+  if (evenness >= EVENNESS_SUSPECT) return { floor: usual, reason: `${seen}: large clusters keep the usual floor for such ${n} images, ${usual}` };
   const floor = FLOORS.find((one) => one > usual && evennessOf(one) >= EVENNESS_SAFE) ?? Math.max(usual, FLOORS.at(-1)!);
   return { floor, reason: `${seen}, so even quotas would crowd it into sparse regions: large clusters keep a floor of ${floor}` };
 }
 
+function floorOfSpread(spread: number | null): number {
+  if (spread === null) return FLOOR_MIN;
+  if (spread > SPREAD_WILD) return FLOOR_WILD;
+  const evenness = Math.max(0, Math.min(1, (SPREAD_TAIL - spread) / (SPREAD_TAIL - SPREAD_EVEN)));
+  return FLOOR_MIN + evenness * (FLOOR_EVEN - FLOOR_MIN);
+}
+
+function round(floor: number): number {
+  return Math.round(floor * 100) / 100;
+}
+
 /**
  * Levels, floor and outlier policy for a pool, from its size and a pilot on at most 4,096 of its images. No labels are
- * looked at. Deterministic in the seed. The pilot costs one small tree and twelve flat k-means, whatever n is.
+ * looked at. Deterministic in the seed. The pilot costs one small tree, twelve flat k-means and the neighbours of 1,024 images, whatever n is.
  *
  * @param n usable images, at least one
  */
@@ -98,7 +123,8 @@ export async function chooseLevels(context: RunContext, embeddings: StoredManife
   const { policy, minSize } = config.outliers;
   const outliers = { policy: policy === 'auto' ? OUTLIERS.policy : policy, minSize: minSize === 'auto' ? OUTLIERS.minSize : minSize };
   const sample = await samplePoints(context, embeddings, n);
-  const { floor, reason } = chooseFloor(n, await runPilot(sample, n, levels.slice(0, depth), outliers, config, context));
+  const spread = await densitySpread(sample, await searchEngine(context), randomStream(context.seed, 'cluster', 'pilot-spread'), context.signal);
+  const { floor, reason } = chooseFloor(n, spread, await runPilot(sample, n, levels.slice(0, depth), outliers, config, context));
   return { levels, draw: { depth, floor }, outliers, reasons: [`${levels.join(' / ')} clusters; the target is shared over level ${depth}`, reason] };
 }
 

@@ -46,12 +46,14 @@ describe('levelsFor', () => {
 
 describe('chooseFloor', () => {
   const LARGE = 100_000;
+  /** The spread of a long tail. */
+  const TAIL = 3;
   /** A pool that even quotas make `loss` less even, less so the larger the floor. */
   const losing = (loss: number) => (floor: number) => 1 - loss / (1 + floor) ** 2;
 
   it('keeps the usual floor on a pool that the pilot finds even, and asks no further', () => {
     const asked: number[] = [];
-    const { floor } = chooseFloor(LARGE, (one) => {
+    const { floor } = chooseFloor(LARGE, TAIL, (one) => {
       asked.push(one);
       return 0.95;
     });
@@ -60,20 +62,24 @@ describe('chooseFloor', () => {
   });
 
   it('is gentler the smaller the pool', () => {
-    expect([10_000, 3136, 784, 196, 49, 1].map((n) => chooseFloor(n, () => 1).floor)).toEqual([0.25, 0.25, 0.5, 1, 2, 14]);
+    expect([10_000, 3136, 784, 196, 49, 1].map((n) => chooseFloor(n, TAIL, () => 1).floor)).toEqual([0.25, 0.25, 0.5, 1, 2, 14]);
+  });
+
+  it('is gentler where densities hardly differ, and where they differ beyond belief', () => {
+    expect([0.5, 2, 2.25, 2.5, 3.5, null, 4].map((spread) => chooseFloor(LARGE, spread, () => 1).floor)).toEqual([0.45, 0.45, 0.35, 0.25, 0.25, 0.25, 2]);
   });
 
   it('raises the floor of a suspect pool to the first that is as even as the pool, or to the last', () => {
-    expect(chooseFloor(LARGE, losing(0.15)).floor).toBe(0.25);
-    expect(chooseFloor(LARGE, losing(0.3)).floor).toBe(4);
-    expect(chooseFloor(LARGE, () => 0.5).floor).toBe(8);
-    expect(chooseFloor(1, () => 0.5).floor).toBe(14);
+    expect(chooseFloor(LARGE, TAIL, losing(0.15)).floor).toBe(0.25);
+    expect(chooseFloor(LARGE, TAIL, losing(0.3)).floor).toBe(4);
+    expect(chooseFloor(LARGE, TAIL, () => 0.5).floor).toBe(8);
+    expect(chooseFloor(1, TAIL, () => 0.5).floor).toBe(14);
   });
 
   it('never chooses a smaller floor for a less even pool', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: LARGE }), fc.double({ min: 0, max: 0.9, noNaN: true }), fc.double({ min: 0, max: 0.1, noNaN: true }), (n, loss, more) => {
-        expect(chooseFloor(n, losing(loss + more)).floor).toBeGreaterThanOrEqual(chooseFloor(n, losing(loss)).floor);
+        expect(chooseFloor(n, TAIL, losing(loss + more)).floor).toBeGreaterThanOrEqual(chooseFloor(n, TAIL, losing(loss)).floor);
       }),
     );
   });
