@@ -1,27 +1,81 @@
-/** The three graphs of the ONNX Runtime search engine. A matrix is fed with each call, or a constant of its own session. */
+/** The graphs of the ONNX Runtime search engine. A matrix is fed with each call, or a constant of its own session. */
 import type { GraphSpec, Initializer, NodeSpec, ValueSpec } from '../onnx/graph.ts';
 
 /** Candidates of one product of `distances`: always so many columns, however many are wanted. */
 export const CANDIDATES = 16;
 
-/** Database rows of one product of `products`: always so many columns, the last ones padding. */
+/** Database rows of one product of `products`, at most; the last ones can be padding. */
 export const DATABASE_ROWS = 8192;
 
-/** x [n, d] · cᵀ + b → score, nearest [n, 1]; c and b are fed, or constants. */
-export function nearestGraph(resident?: { matrix: Float32Array; bias: Float32Array; k: number; d: number }): GraphSpec {
-  const one: Initializer = { name: 'one', type: 'int64', shape: [1], data: BigInt64Array.of(1n) };
+/** Columns of one group of `groupedGraph`; a block of columns is a whole number of groups, and two at least. */
+export const GROUP = 32;
+
+/**
+ * x [n, d] · cᵀ + b → the K largest scores of each row: score, place [n, K] and group [n, K], where place p of a row is
+ * column 32 · group[⌊p / 32⌋] + p mod 32. The maxima of groups are found first, then the places inside the K best groups:
+ * a maximum without its index costs a third of one with it. Equal scores keep the order of their columns in both steps.
+ */
+export function groupedGraph(): GraphSpec {
+  const constants: Initializer[] = [
+    { name: 'groups', type: 'int64', shape: [3], data: BigInt64Array.of(0n, -1n, BigInt(GROUP)) },
+    { name: 'last', type: 'int64', shape: [1], data: BigInt64Array.of(2n) },
+  ];
+  return {
+    name: 'nearest',
+    inputs: [value('x', 'n', 'd'), value('c', 'k', 'd'), value('b', 1, 'k'), { name: 'K', type: 'int64', shape: [1] }],
+    outputs: [value('score', 'n', 'K'), { name: 'group', type: 'int32', shape: ['n', 'K'] }, { name: 'place', type: 'int32', shape: ['n', 'K'] }],
+    nodes: [
+      { op: 'Gemm', inputs: ['x', 'c', 'b'], outputs: ['s'], attributes: { transB: 1 } },
+      { op: 'Reshape', inputs: ['s', 'groups'], outputs: ['grouped'] },
+      { op: 'ReduceMax', inputs: ['grouped'], outputs: ['maxima'], attributes: { axes: [-1], keepdims: 0 } },
+      { op: 'TopK', inputs: ['maxima', 'K'], outputs: ['best', 'which'], attributes: { axis: -1, largest: 1, sorted: 1 } },
+      { op: 'Unsqueeze', inputs: ['which', 'last'], outputs: ['at'] },
+      { op: 'GatherND', inputs: ['grouped', 'at'], outputs: ['members'], attributes: { batch_dims: 1 } },
+      { op: 'Flatten', inputs: ['members'], outputs: ['flat'], attributes: { axis: 1 } },
+      { op: 'TopK', inputs: ['flat', 'K'], outputs: ['score', 'inside'], attributes: { axis: -1, largest: 1, sorted: 1 } },
+      { op: 'Cast', inputs: ['which'], outputs: ['group'], attributes: { to: 6 } },
+      { op: 'Cast', inputs: ['inside'], outputs: ['place'], attributes: { to: 6 } },
+    ],
+    initializers: constants,
+  };
+}
+
+/** x [n, d] · cᵀ + b → score, nearest [n, K], the K largest of each row; c and b are fed, or constants that stay on the device. */
+export function wholeGraph(resident?: { c: Float32Array; b: Float32Array; k: number; d: number }): GraphSpec {
   const nodes: NodeSpec[] = [
     { op: 'Gemm', inputs: ['x', 'c', 'b'], outputs: ['s'], attributes: { transB: 1 } },
-    { op: 'TopK', inputs: ['s', 'one'], outputs: ['score', 'place'], attributes: { axis: -1, largest: 1, sorted: 1 } },
+    { op: 'TopK', inputs: ['s', 'K'], outputs: ['score', 'place'], attributes: { axis: -1, largest: 1, sorted: 1 } },
     { op: 'Cast', inputs: ['place'], outputs: ['nearest'], attributes: { to: 6 } },
   ];
-  const outputs: ValueSpec[] = [value('score', 'n', 1), { name: 'nearest', type: 'int32', shape: ['n', 1] }];
-  if (resident === undefined) {
-    return { name: 'nearest', inputs: [value('x', 'n', 'd'), value('c', 'k', 'd'), value('b', 1, 'k')], outputs, nodes, initializers: [one] };
-  }
-  const { matrix, bias, k, d } = resident;
-  const initializers = [one, constant('c', [k, d], matrix), constant('b', [1, k], bias)];
-  return { name: 'nearest', inputs: [value('x', 'n', d)], outputs, nodes, initializers };
+  const count: ValueSpec = { name: 'K', type: 'int64', shape: [1] };
+  const outputs: ValueSpec[] = [value('score', 'n', 'K'), { name: 'nearest', type: 'int32', shape: ['n', 'K'] }];
+  if (resident === undefined) return { name: 'nearest', inputs: [value('x', 'n', 'd'), value('c', 'k', 'd'), value('b', 1, 'k'), count], outputs, nodes };
+  const { c, b, k, d } = resident;
+  return { name: 'nearest', inputs: [value('x', 'n', d), count], outputs, nodes, initializers: [constant('c', [k, d], c), constant('b', [1, k], b)] };
+}
+
+/**
+ * x [n, d] in 8 bits of step sx about 128, times c [d, k] in 8 bits of steps sc [k], plus b [k] → s [n, k] and the maxima
+ * of its groups of 32 columns. The product of whole numbers is exact where 16-bit sums do not saturate.
+ */
+export function coarseGraph(): GraphSpec {
+  const inputs: ValueSpec[] = [value('x', 'n', 'd'), { name: 'c', type: 'int8', shape: ['d', 'k'] }, { name: 'sx', type: 'float32', shape: [] }];
+  for (const name of ['sc', 'b']) inputs.push({ name, type: 'float32', shape: ['k'] });
+  return {
+    name: 'coarse',
+    inputs,
+    outputs: [value('s', 'n', 'k'), value('maxima', 'n', 'groups')],
+    nodes: [
+      { op: 'QuantizeLinear', inputs: ['x', 'sx', 'middle'], outputs: ['q'] },
+      { op: 'MatMulIntegerToFloat', domain: 'com.microsoft', inputs: ['q', 'c', 'sx', 'sc', 'middle', '', 'b'], outputs: ['s'] },
+      { op: 'Reshape', inputs: ['s', 'grouped'], outputs: ['sGrouped'] },
+      { op: 'ReduceMax', inputs: ['sGrouped'], outputs: ['maxima'], attributes: { axes: [-1], keepdims: 0 } },
+    ],
+    initializers: [
+      { name: 'grouped', type: 'int64', shape: [3], data: BigInt64Array.of(0n, -1n, BigInt(GROUP)) },
+      { name: 'middle', type: 'uint8', shape: [], data: Uint8Array.of(128) },
+    ],
+  };
 }
 
 /** x [n, d] · cᵀ → s [n, 16]; x is fed, or a constant that stays on the device. */
@@ -37,7 +91,7 @@ export function dotGraph(resident?: { x: Float32Array; n: number; d: number }): 
 export function productsGraph(): GraphSpec {
   return {
     name: 'products',
-    inputs: [value('x', 'q', 'd'), value('c', DATABASE_ROWS, 'd'), value('b', 1, DATABASE_ROWS), { name: 'K', type: 'int64', shape: [1] }],
+    inputs: [value('x', 'q', 'd'), value('c', 'k', 'd'), value('b', 1, 'k'), { name: 'K', type: 'int64', shape: [1] }],
     outputs: [value('product', 'q', 'm'), { name: 'index', type: 'int32', shape: ['q', 'm'] }],
     nodes: [
       { op: 'Gemm', inputs: ['x', 'c', 'b'], outputs: ['s'], attributes: { transB: 1 } },

@@ -3,17 +3,21 @@
  * that n × k scores never leave the runtime.
  *
  * Why a row's result is the same bits wherever it falls (the port's law). MLAS, the runtime's CPU library, sums a dot
- * product in blocks along d. The block length of a packed constant matrix is fixed. For a matrix that is fed it follows
- * from the number of columns one thread gets (shorter than 65 columns: longer blocks), and a single row has a kernel of its own.
- * Threads split the longer of rows and columns. So each product here is either packed, or has no fewer rows than columns, or
- * gives every one of at most 64 threads more than 64 columns; and one row alone is padded. On GPUs, shapes are fixed by padding.
+ * product in blocks along d, whose length follows from the number of columns one thread gets (up to 64: longer blocks), and
+ * a single row has a kernel of its own.
+ * Threads split the longer of rows and columns, columns by sixteens. So each product here has no fewer rows than columns,
+ * or gives every one of at most 64 threads 80 columns or more; and few rows are padded, so that no thread has one alone.
+ * On GPUs, shapes are fixed by padding.
  */
 import assert from 'node:assert/strict';
 import { availableParallelism } from 'node:os';
 import { encodeModel, type GraphSpec } from '../onnx/graph.ts';
 import { type Provider, type Session, Tensor, instructionSet, openSession, runtimeVersion } from '../onnx/session.ts';
-import { squaredNorms } from './matrix.ts';
-import { CANDIDATES, DATABASE_ROWS, dotGraph, nearestGraph, productsGraph } from './onnx-graphs.ts';
+import { exactDistance, squaredNorms } from './matrix.ts';
+import { COARSE_CENTROIDS_MIN, multipliesExactly, openCoarseNearest } from './onnx-coarse.ts';
+import { CANDIDATES, DATABASE_ROWS, coarseGraph, dotGraph, groupedGraph, productsGraph, wholeGraph } from './onnx-graphs.ts';
+import { openFedNearest, openResidentNearest } from './onnx-nearest.ts';
+import { CLOSE, floats, integers, rowsTensor, tiles } from './onnx-tiles.ts';
 import type { NearestSearch, PointDistances, ProductSearch, SearchEngine } from './search.ts';
 
 export interface OnnxEngineOptions {
@@ -23,27 +27,22 @@ export interface OnnxEngineOptions {
   readonly threads?: number;
 }
 
-/** Rows of x in one product: scores stay near the cache, and the event loop turns every few milliseconds. */
+/** Rows of queries in one product of `products`. */
 const TILE_ROWS = 1024;
-/** Scores in one product, in floats: 32 MB. Above TILE_ROWS · k the tile shrinks. */
-const TILE_SCORES = 2 ** 23;
-/** Up to so many centroids are fed with every tile, which costs about 5 % but no session; more are packed once. */
-const FED_CENTROIDS_MAX = 1024;
 const POINT_ROWS = 16_384;
 const THREADS_MAX = 64;
-/** Share of ‖x‖² + ‖c‖² below which float32 products say too little: the distance is then summed in float64. */
-const CLOSE = 2 ** -17;
 
 /**
  * Opens the engine on the first provider that runs. Distances are ‖x‖² − 2(x·c − ½‖c‖²) with float32 products and
  * float64 norms, absolute error about 2⁻²⁰ (‖x‖² + ‖c‖²); those under 2⁻¹⁷ (‖x‖² + ‖c‖²) are summed again from the
- * differences, so near rows are told apart and equal rows are at distance 0.
+ * differences, so near rows are told apart and equal rows are at distance 0. Among many centroids (onnx-coarse.ts) nearly
+ * all distances are such sums.
  *
  * @throws {WinnowError} PROVIDER_UNAVAILABLE when none of the providers runs here
  */
 export async function createOnnxEngine(options: OnnxEngineOptions = {}): Promise<SearchEngine> {
   const threads = Math.min(options.threads || availableParallelism(), THREADS_MAX);
-  const first = await openSession(encodeModel(nearestGraph()), { ...options, threads });
+  const first = await openSession(encodeModel(wholeGraph()), { ...options, threads });
   const engine = new Engine(first, threads);
   return engine;
 }
@@ -55,37 +54,24 @@ class Engine implements SearchEngine {
   /** Sessions whose matrices are all fed, by graph: shared by every search, closed with the engine. */
   readonly #shared = new Map<string, Promise<Session>>();
 
+  /** Whether 8-bit products can be trusted here: tried once. */
+  #exactly: Promise<boolean> | undefined;
+
   constructor(nearest: Session, threads: number) {
     this.#provider = nearest.provider;
     this.#threads = threads;
-    this.#shared.set('nearest', Promise.resolve(nearest));
+    this.#shared.set('whole', Promise.resolve(nearest));
     this.provenance = { engine: 'onnxruntime', version: runtimeVersion, provider: nearest.provider, instructionSet };
   }
 
   async nearest(centroids: Float32Array, k: number, d: number): Promise<NearestSearch> {
     assert(k >= 1 && d >= 1 && centroids.length >= k * d, `Expected k × d = ${k} × ${d} centroids, got ${centroids.length} floats`);
-    const matrix = centroids.slice(0, k * d);
-    const norms = squaredNorms(matrix, k, d);
-    const bias = Float32Array.from(norms, (square) => -0.5 * square);
-    const fed = this.#provider === 'cpu' && k <= FED_CENTROIDS_MAX;
-    const session = await (fed ? this.#open('nearest', nearestGraph()) : this.#openOwn(nearestGraph({ matrix, bias, k, d })));
-    const feeds: Record<string, Tensor> = fed ? { c: new Tensor('float32', matrix, [k, d]), b: new Tensor('float32', bias, [1, k]) } : {};
-    const tileRows = Math.max(16, Math.min(TILE_ROWS, Math.floor(TILE_SCORES / k)));
-    const rowsMin = fed ? Math.max(16, k) : this.#provider === 'cpu' ? 1 : tileRows;
-    return {
-      nearest: async (x, n, index, distance) => {
-        assert(x.length >= n * d && index.length >= n && distance.length >= n, `Expected n × d = ${n} × ${d} floats and room for n results`);
-        for (const { row, rows } of tiles(n, tileRows, fed ? k : 1)) {
-          const tensor = rowsTensor(x, row, rows, d, rowsMin);
-          const { score, nearest } = await session.run({ x: tensor, ...feeds });
-          const tile = { x: x.subarray(row * d, (row + rows) * d), n: rows, d };
-          readNearest(index.subarray(row), distance.subarray(row), tile, { matrix, norms }, floats(score), integers(nearest));
-        }
-      },
-      close: async () => {
-        if (!fed) await session.close();
-      },
-    };
+    if (this.#provider !== 'cpu') return openResidentNearest((graph) => this.#openOwn(graph), centroids, k, d);
+    const fed = await openFedNearest((name) => this.#open(name, name === 'whole' ? wholeGraph() : groupedGraph()), this.#threads, centroids, k, d);
+    if (k < COARSE_CENTROIDS_MIN) return fed;
+    const coarse = await this.#open('coarse', coarseGraph());
+    this.#exactly ??= multipliesExactly(coarse);
+    return (await this.#exactly) ? openCoarseNearest(coarse, fed, centroids, k, d) : fed;
   }
 
   async distances(points: Float32Array, n: number, d: number): Promise<PointDistances> {
@@ -127,8 +113,8 @@ class Engine implements SearchEngine {
     const matrix = queries.slice(0, q * d);
     const rowsMin = this.#provider === 'cpu' ? 2 : TILE_ROWS;
     const parts = tiles(q, TILE_ROWS, 1).map(({ row, rows }) => ({ row, rows, x: rowsTensor(matrix, row, rows, d, rowsMin) }));
-    const count = Math.min(m, DATABASE_ROWS);
-    const K = new Tensor('int64', BigInt64Array.of(BigInt(count)), [1]);
+    // Columns enough for the law on the processor (see above); elsewhere one shape for all.
+    const columnsMin = this.#provider === 'cpu' ? Math.min(80 * this.#threads, DATABASE_ROWS) : DATABASE_ROWS;
     return {
       largest: async (database, n, index, product) => {
         assert(database.length >= n * d && index.length >= q * m && product.length >= q * m, `Expected n × d = ${n} × ${d} floats and room for q × m = ${q} × ${m} results`);
@@ -136,8 +122,11 @@ class Engine implements SearchEngine {
         product.fill(-Infinity, 0, q * m);
         for (let row = 0; row < n; row += DATABASE_ROWS) {
           const rows = Math.min(DATABASE_ROWS, n - row);
-          const c = rowsTensor(database, row, rows, d, DATABASE_ROWS);
-          const b = new Tensor('float32', new Float32Array(DATABASE_ROWS).fill(-Infinity, rows), [1, DATABASE_ROWS]);
+          const columns = Math.max(columnsMin, Math.ceil(rows / 16) * 16);
+          const count = Math.min(m, columns);
+          const c = rowsTensor(database, row, rows, d, columns);
+          const b = new Tensor('float32', new Float32Array(columns).fill(-Infinity, rows), [1, columns]);
+          const K = new Tensor('int64', BigInt64Array.of(BigInt(count)), [1]);
           for (const part of parts) {
             const { product: values, index: places } = await session.run({ x: part.x, c, b, K });
             for (let i = 0; i < part.rows; i += 1) {
@@ -172,55 +161,10 @@ class Engine implements SearchEngine {
   }
 }
 
-/** Cuts n rows into equal tiles of about `rowsMax`, none under `rowsMin` where n allows it. */
-function tiles(n: number, rowsMax: number, rowsMin: number): { row: number; rows: number }[] {
-  const count = Math.max(1, Math.min(Math.ceil(n / rowsMax), Math.floor(n / rowsMin)));
-  const size = Math.ceil(n / count);
-  return Array.from({ length: Math.ceil(n / size) }, (_, i) => ({ row: i * size, rows: Math.min(size, n - i * size) }));
-}
-
-/** Rows of x as a tensor: in place, or, when they are fewer than `rowsMin`, a copy with rows of zeros after them. */
-function rowsTensor(x: Float32Array, row: number, rows: number, d: number, rowsMin: number): Tensor {
-  const view = x.subarray(row * d, (row + rows) * d);
-  if (rows >= rowsMin) return new Tensor('float32', view, [rows, d]);
-  const padded = new Float32Array(rowsMin * d);
-  padded.set(view);
-  return new Tensor('float32', padded, [rowsMin, d]);
-}
-
-function floats(tensor: Tensor | undefined): Float32Array {
-  assert(tensor !== undefined && tensor.type === 'float32');
-  return tensor.data as Float32Array;
-}
-
-function integers(tensor: Tensor | undefined): Int32Array {
-  assert(tensor !== undefined && tensor.type === 'int32');
-  return tensor.data as Int32Array;
-}
-
 interface Rows {
   readonly x: Float32Array;
   readonly n: number;
   readonly d: number;
-}
-
-/** Writes one tile's nearest centroids and squared distances; NaN stays NaN. */
-function readNearest(
-  index: Uint32Array,
-  distance: Float32Array,
-  { x, n, d }: Rows,
-  { matrix, norms }: { matrix: Float32Array; norms: Float64Array },
-  score: Float32Array,
-  nearest: Int32Array,
-): void {
-  const squares = squaredNorms(x, n, d);
-  for (let i = 0; i < n; i += 1) {
-    const centroid = nearest[i] as number;
-    const square = squares[i] as number;
-    const value = square - 2 * (score[i] as number);
-    index[i] = centroid;
-    distance[i] = value <= CLOSE * (square + (norms[centroid] as number)) ? exactDistance(x, i * d, matrix, centroid * d, d) : value;
-  }
 }
 
 /** Writes the squared distances of one tile of points to one candidate, whose products are a column of `products`. */
@@ -238,15 +182,6 @@ function readDistances(
   }
 }
 
-function exactDistance(a: Float32Array, fromA: number, b: Float32Array, fromB: number, d: number): number {
-  let sum = 0;
-  for (let e = 0; e < d; e += 1) {
-    const difference = (a[fromA + e] as number) - (b[fromB + e] as number);
-    sum += difference * difference;
-  }
-  return sum;
-}
-
 /** Merges a sorted list of a later block into a query's m best: on equal products the earlier row, already there, goes first. */
 function mergeLargest(
   index: Uint32Array,
@@ -257,6 +192,13 @@ function mergeLargest(
   { from, count, row }: { from: number; count: number; row: number },
 ): void {
   if (!((values[from] as number) > (product[at + m - 1] as number))) return;
+  if (row === 0) {
+    for (let i = 0; i < count && (values[from + i] as number) > -Infinity; i += 1) {
+      product[at + i] = values[from + i] as number;
+      index[at + i] = places[from + i] as number;
+    }
+    return;
+  }
   const oldProduct = product.slice(at, at + m);
   const oldIndex = index.slice(at, at + m);
   let [old, fresh] = [0, 0];

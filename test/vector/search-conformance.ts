@@ -89,6 +89,45 @@ function nearestSuite(engine: () => SearchEngine, create: Create): void {
       }
     });
 
+    it.each(SHAPES)('measures the second nearest too, and changes nothing else by it: k = $k, d = $d', async ({ k, d }) => {
+      const n = 40;
+      const [x, centroids] = [matrix(19, n, d), matrix(20, k, d)];
+      const alone = await nearest(engine(), x, n, centroids, k, d);
+      const search = await engine().nearest(centroids, k, d);
+      const [index, distance, second] = [new Uint32Array(n), new Float32Array(n), new Float32Array(n + 1).fill(99)];
+      await search.nearest(x, n, index, distance, second);
+      expect({ index, distance }).toEqual(alone);
+      expect(second[n]).toBe(99);
+      for (let i = 0; i < n; i += 1) {
+        const exact = Array.from({ length: k }, (_, j) => squaredDistance(x, i, centroids, j, d)).sort((a, b) => a - b);
+        if (k === 1) expect(second[i]).toBe(Infinity);
+        else expect(Math.abs((second[i] as number) - (exact[1] as number))).toBeLessThan(tolerance(d));
+      }
+      for (const [from, rows] of [[0, 1], [n - 1, 1], [3, 20]] as const) {
+        const part = new Float32Array(rows);
+        await search.nearest(x.subarray(from * d, (from + rows) * d), rows, index, distance, part);
+        expect(part).toEqual(second.slice(from, from + rows));
+      }
+      await search.close();
+    });
+
+    it('measures the second nearest as far as the nearest on a tie', async () => {
+      for (const [k, d] of [[6, 5], [90, 384], [1300, 384]] as const) {
+        const [half, x] = [matrix(5, k / 2, d), matrix(21, 30, d)];
+        const centroids = new Float32Array(k * d);
+        centroids.set(half);
+        centroids.set(half, half.length);
+        const search = await engine().nearest(centroids, k, d);
+        for (const rows of [half, x]) {
+          const n = rows.length / d;
+          const [index, distance, second] = [new Uint32Array(n), new Float32Array(n), new Float32Array(n)];
+          await search.nearest(rows, n, index, distance, second);
+          expect(second).toEqual(distance);
+        }
+        await search.close();
+      }
+    });
+
     it('breaks ties to the lowest index and puts equal rows at distance zero', async () => {
       for (const [k, d] of [[6, 5], [90, 384], [1300, 384]] as const) {
         const half = matrix(5, k / 2, d);
