@@ -13,11 +13,11 @@ import type { SelectionManifest } from '../src/sample/selection.ts';
  *
  * @throws {WinnowError} INPUT_MISSING without either table of vectors, DIMENSION_MISMATCH, TOO_FEW_ROWS
  */
-export async function retrieve(context: RunContext, { name, k }: Pick<RetrieveConfig, 'name' | 'k'>): Promise<StoredManifest<SelectionManifest>> {
+export async function retrieve(context: RunContext, { name, k, engine: wanted = 'onnxruntime' }: Pick<RetrieveConfig, 'name' | 'k'> & Partial<Pick<RetrieveConfig, 'engine'>>): Promise<StoredManifest<SelectionManifest>> {
   const pool = await requireManifest<EmbeddingsManifest>(context.store, 'embeddings', 'embed');
   const seeds = await requireManifest<EmbeddingsManifest>(context.store, `seeds/${name}/embeddings`, 'embed');
   const path = `selections/${name}`;
-  const { provenance: engine } = await searchEngine(context);
+  const { provenance: engine } = await searchEngine(context, wanted);
   const searches = planSearches(pool, seeds, { path, k, engine });
   const seedRows = rowCountOf(seeds.manifest.parts);
   return runStage<SelectionManifest>(context, {

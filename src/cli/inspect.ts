@@ -5,6 +5,7 @@ import { type TableView, decodeTable } from '../arrow/ipc.ts';
 import { WinnowError } from '../errors.ts';
 import { MANIFEST_FORMAT, type Manifest, type Part, readPart } from '../run/manifest.ts';
 import { renderSummary, summarise } from '../report/summary.ts';
+import { describeIndexFile } from './index-file.ts';
 import { openStoreToRead } from './session.ts';
 
 const ROWS_SHOWN = 5;
@@ -20,9 +21,12 @@ export async function inspect(path: string): Promise<Inspection> {
     throw new WinnowError('INPUT_MISSING', `Expected a file or folder at ${path}, found none`, { cause });
   });
   if (facts.isDirectory()) return inspectFolder(path);
-  if ((await reading(path, () => firstBytes(path, ARROW.length))) === ARROW) return inspectTable(await readTable(path), path);
+  const head = await reading(path, () => firstBytes(path, ARROW.length));
+  if (head === ARROW) return inspectTable(await readTable(path), path);
+  const index = await describeIndexFile(path, head);
+  if (index !== null) return index;
   if (basename(path).endsWith('.json')) return inspectJson(await reading(path, () => readFile(path)), path);
-  throw new WinnowError('INPUT_MALFORMED', `Expected an Arrow file, a manifest or a store, got ${path}: ${facts.size} bytes of something else`);
+  throw new WinnowError('INPUT_MALFORMED', `Expected an Arrow file, a manifest, a faiss index file or a store, got ${path}: ${facts.size} bytes of something else`);
 }
 
 /** What an Arrow IPC file starts with. */

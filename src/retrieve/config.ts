@@ -10,6 +10,7 @@ export const partName = z
 export const RetrieveConfig = z.strictObject({
   name: partName,
   sources: z.array(SourceConfig).min(1).describe('The seed images.'),
+  engine: z.enum(['onnxruntime', 'faiss']).default('onnxruntime').describe('What computes the products. faiss (slower) needs the optional faiss-node: infra/faiss/build.sh.'),
   k: z.int().min(1).max(10_000).default(4).describe('Pool images for each seed image. The published values: 4 for seed sets above a million images, 32 for ImageNet-1k.'),
 });
 export type RetrieveConfig = z.infer<typeof RetrieveConfig>;

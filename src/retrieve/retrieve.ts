@@ -11,7 +11,7 @@ import { WinnowError, throwIfAborted } from '../errors.ts';
 import { type Part, type StoredManifest, hashOf, requireManifest, rowCountOf } from '../run/manifest.ts';
 import type { TaskEnv, TaskKind } from '../run/stage.ts';
 import type { Store } from '../store/store.ts';
-import { createOnnxEngine } from '../vector/onnx.ts';
+import { type SearchEngineName, openSearchEngine } from '../vector/engine.ts';
 import type { SearchEngine } from '../vector/search.ts';
 import { type NearestRows, type VectorBlock, nearestRows } from './nearest.ts';
 import { type SearchResult, encodePairs } from './pairs.ts';
@@ -76,9 +76,9 @@ export function planSearches(pool: StoredManifest<EmbeddingsManifest>, seeds: St
  */
 export const searchTask: TaskKind<SearchPayload, SearchResult> = { name: 'retrieve', version: 1, run };
 
-/** The process's one search engine. */
-export function searchEngine(env: Pick<TaskEnv, 'resource' | 'execution'>): Promise<SearchEngine> {
-  return env.resource('search', () => createOnnxEngine({ threads: env.execution.threads }));
+/** The process's one search engine of that name. */
+export function searchEngine(env: Pick<TaskEnv, 'resource' | 'execution'>, name: SearchEngineName): Promise<SearchEngine> {
+  return env.resource(`search-${name}`, () => openSearchEngine(name, { threads: env.execution.threads }));
 }
 
 async function run(payload: SearchPayload, env: TaskEnv): Promise<SearchResult> {
@@ -90,7 +90,7 @@ async function run(payload: SearchPayload, env: TaskEnv): Promise<SearchResult> 
     env.advance(payload.rowCount * rowCountOf(pool.manifest.parts));
     return { queries: 0, candidates: null, pairs: null };
   }
-  const engine = await searchEngine(env);
+  const engine = await searchEngine(env, payload.engine.engine as SearchEngineName);
   const counts = { candidates: 0 };
   const blocks = readPool(env, pool.manifest, payload.rowCount, counts);
   const nearest = await nearestRows(engine, queries.vectors, blocks, { k, d: pool.manifest.d, blockRowsMax: env.execution.blockRows });

@@ -2,6 +2,7 @@
  * What a stage is made of: tasks as data, an `Executor` that runs them, and a manifest that commits the result.
  * A task is idempotent and its outputs have deterministic keys, so that it may be run twice or by two workers.
  */
+import type { SearchEngineName } from '../vector/engine.ts';
 import { type StoredManifest, type Manifest, type Part, MANIFEST_FORMAT, MANIFEST_VERSION, hashOf, readManifest, writeManifest } from './manifest.ts';
 import type { Store } from '../store/store.ts';
 import type { Log } from '../log.ts';
@@ -41,6 +42,8 @@ export interface Execution {
   readonly threads: number;
   /** Rows read and searched at a time. */
   readonly blockRows: number;
+  /** What clustering searches with, from the recipe; the stage hashes what it says of itself. Default: onnxruntime. */
+  readonly clusterEngine?: SearchEngineName;
   /** Bytes of vectors that a clustering task may hold. */
   readonly memoryBytes: number;
 }
