@@ -7,22 +7,27 @@ import type { EmbeddingsManifest } from '../embed/embedding.ts';
 import { WinnowError } from '../errors.ts';
 import type { StoredManifest } from '../run/manifest.ts';
 import { type RunContext, runStage } from '../run/stage.ts';
-import { type ClusterConfig, type LevelPlan, atLevel } from './config.ts';
+import type { Store } from '../store/store.ts';
+import { type ClusterConfig, atLevel } from './config.ts';
+import { type ResolvedConfig, resolveProfile } from './profile.ts';
 import { type FinishResult, finishLevel } from './finish.ts';
 import { measureHealth, healthWarnings } from './health.ts';
-import { type PointsReference, type RoundResult, clusterRound, comparisonsOf, readRound, searchEngine } from './level.ts';
-import { planLevels } from './plan.ts';
+import { type PointsReference, type RoundResult, clusterRound, comparisonsOf, searchEngine } from './level.ts';
+import { type TreePlan, planLevels } from './plan.ts';
+import { type SplitResult, buildSplitLevel, comparisonsOfSplit } from './split-level.ts';
 import { type ClusterTree, type ClustersManifest, type TreeLevel, NO_CLUSTER, assertTree } from './tree.ts';
+import { readWords } from './words.ts';
 import { writeAssignment, writeLevels } from './write.ts';
 
 /** @throws {WinnowError} TOO_FEW_ROWS when a level asks for more clusters than it has points */
-export async function buildTree(context: RunContext, embeddings: StoredManifest<EmbeddingsManifest>, config: ClusterConfig): Promise<StoredManifest<ClustersManifest>> {
+export async function buildTree(context: RunContext, embeddings: StoredManifest<EmbeddingsManifest>, recipe: ClusterConfig): Promise<StoredManifest<ClustersManifest>> {
+  const config = resolveProfile(recipe);
   const engine = await searchEngine(context);
   return runStage<ClustersManifest>(context, {
     path: 'clusters',
     stage: 'cluster',
     // Products may differ in the last bit between providers and instruction sets, so another one makes another tree.
-    config: { ...config, engine: engine.provenance },
+    config: { ...recipe, engine: engine.provenance },
     inputs: [embeddings],
     make: async () => {
       const n = embeddings.manifest.okRows.reduce((sum, count) => sum + count, 0);
@@ -30,74 +35,104 @@ export async function buildTree(context: RunContext, embeddings: StoredManifest<
       const plan = await planLevels(context, embeddings, config, n);
       checkLevels(plan.levels, n);
       context.progress.begin('cluster', comparisonsOfAll(n, plan, config.iterations), 'comparisons');
-      const rounds = await buildLevels(context, embeddings, config, plan);
-      return writeTree(context, embeddings.manifest, rounds, plan, config);
+      const built = await buildLevels(context, embeddings, config, plan, n);
+      return writeTree(context, embeddings.manifest, built, plan, config);
     },
   });
 }
 
 /** What the whole tree takes at most: nearly all of it is level 1. */
-function comparisonsOfAll(n: number, { levels, resampling }: LevelPlan, iterations: number): number {
+function comparisonsOfAll(n: number, { levels, resampling, split }: TreePlan, iterations: number): number {
   let total = 0;
   levels.forEach((k, l) => {
     const points = l === 0 ? n : levels[l - 1]!;
+    const splitting = split[l]!;
+    if (splitting !== null) {
+      total += comparisonsOfSplit(points, k, splitting, iterations);
+      return;
+    }
     for (let round = 0; round <= resampling.rounds; round++) total += comparisonsOf(points, { k, round, iterations, sampleSize: resampling.sampleSize[l]! });
   });
   return total;
 }
 
 interface BuiltLevels {
+  /** Each level as it ended, level 1 first. */
+  readonly last: readonly RoundResult[];
   readonly finished: FinishResult;
-  /** All rounds of each level, level 1 first. */
-  readonly rounds: readonly (readonly RoundResult[])[];
+  /** All rounds of each level. */
+  readonly rounds: readonly (readonly (RoundResult & Partial<Pick<SplitResult, 'split'>>)[])[];
 }
 
-async function buildLevels(context: RunContext, embeddings: StoredManifest<EmbeddingsManifest>, config: ClusterConfig, plan: LevelPlan): Promise<BuiltLevels> {
-  const L = plan.levels.length;
+async function buildLevels(context: RunContext, embeddings: StoredManifest<EmbeddingsManifest>, config: ResolvedConfig, plan: TreePlan, n: number): Promise<BuiltLevels> {
   const rounds: RoundResult[][] = [];
-  const pool: PointsReference = { kind: 'embeddings', path: embeddings.path, sha256: embeddings.sha256 };
-  let points: PointsReference = pool;
+  const last: RoundResult[] = [];
+  let points: PointsReference = { kind: 'embeddings', path: embeddings.path, sha256: embeddings.sha256 };
   let finished: FinishResult | null = null;
-  let available = Infinity;
-  for (let level = 1; level <= L; level++) {
+  let available = n;
+  for (let level = 1; level <= plan.levels.length; level++) {
     const wanted = plan.levels[level - 1]!;
     const k = Math.min(wanted, available);
     if (k < wanted) context.log.warn({ stage: 'cluster', treeLevel: level, wanted, k }, `level ${level}: ${wanted} clusters wanted, the level below has ${available} left after merging; built with ${k}`);
-    const ofLevel: RoundResult[] = [];
-    for (let round = 0; round <= plan.resampling.rounds; round++) {
-      const [result] = await context.executor.map(clusterRound, [{
-        points, level, round, k, seed: context.seed,
-        iterations: config.iterations, empty: config.empty, seedingRows: config.seedingRows,
-        splits: atLevel(config.splits, level, L, 'cluster.splits'),
-        sampleSize: plan.resampling.sampleSize[level - 1]!,
-        strategy: plan.resampling.strategy,
-        previous: ofLevel.at(-1) ?? null,
-      }], 'clusters');
-      ofLevel.push(result!);
+    const split = plan.split[level - 1]!;
+    let result: RoundResult;
+    if (split !== null && split.cells < k) {
+      const { rounds: count, sampleSize, strategy } = plan.resampling;
+      const { iterations, tolerance, empty, seeding, seedingRows } = config;
+      const built = await buildSplitLevel(context, {
+        points, n: available, level, k, split, iterations, tolerance, empty, seeding, seedingRows,
+        resampling: { rounds: count, sampleSize: sampleSize[level - 1]!, strategy },
+        outliers: level === 1 ? plan.outliers : { policy: 'keep', minSize: 1 },
+      });
+      if (level === 1) finished = built;
+      rounds.push([built]);
+      result = built;
+    } else {
+      const ofLevel = await buildRounds(context, points, { level, k }, config, plan);
+      rounds.push(ofLevel);
+      result = ofLevel.at(-1)!;
+      if (level === 1) {
+        const { policy, minSize } = plan.outliers;
+        [finished] = (await context.executor.map(finishLevel, [{ points, last: result, policy, minSize }], 'clusters')) as [FinishResult];
+        result = finished;
+      }
     }
-    let last = ofLevel.at(-1)!;
-    if (level === 1) {
-      [finished] = (await context.executor.map(finishLevel, [{ points: pool, last, policy: plan.outliers.policy, minSize: plan.outliers.minSize }], 'clusters')) as [FinishResult];
-      last = finished;
-    }
-    rounds.push(ofLevel);
-    points = { kind: 'centroids', from: last.out, k: last.k, d: last.d };
-    available = last.k;
+    last.push(result);
+    points = { kind: 'centroids', from: result.out, k: result.k, d: result.d };
+    available = result.k;
   }
-  return { finished: finished!, rounds };
+  return { last, finished: finished!, rounds };
 }
 
-async function writeTree(context: RunContext, embeddings: EmbeddingsManifest, { finished, rounds }: BuiltLevels, plan: LevelPlan, config: ClusterConfig) {
+async function buildRounds(context: RunContext, points: PointsReference, { level, k }: { level: number; k: number }, config: ResolvedConfig, plan: TreePlan): Promise<RoundResult[]> {
+  const ofLevel: RoundResult[] = [];
+  for (let round = 0; round <= plan.resampling.rounds; round++) {
+    const [result] = await context.executor.map(clusterRound, [{
+      points, level, round, k, seed: context.seed,
+      iterations: config.iterations, tolerance: config.tolerance, empty: config.empty,
+      seeding: config.seeding, seedingRows: config.seedingRows, start: config.resampling.start,
+      splits: atLevel(config.splits, level, plan.levels.length, 'cluster.splits'),
+      sampleSize: plan.resampling.sampleSize[level - 1]!,
+      strategy: plan.resampling.strategy,
+      previous: ofLevel.at(-1) ?? null,
+    }], 'clusters');
+    ofLevel.push(result!);
+  }
+  return ofLevel;
+}
+
+async function writeTree(context: RunContext, embeddings: EmbeddingsManifest, { last, finished, rounds }: BuiltLevels, plan: TreePlan, config: ResolvedConfig) {
   const { store, log } = context;
-  const last = rounds.map((ofLevel, l) => (l === 0 ? finished : ofLevel.at(-1)!));
-  const arrays = [];
-  for (const round of last) arrays.push(await readRound(store, round));
-  const scale = finished.scale;
-  const centroids = arrays.map((array) => array.centroids.map((value) => value / scale));
-  const tree = assembleTree(finished.d, last.map(({ k }) => k), arrays.map(({ assignment }) => assignment));
+  const { scale, d } = finished;
+  const parents: Uint32Array[] = [];
+  for (const { out, n } of last.slice(1)) parents.push(new Uint32Array(await readWords(store, `${out}/assignment`, n)));
+  const tree = assembleTree(d, last.map(({ k }) => k), await countImages(store, finished), parents);
   assertTree(tree);
-  const levels = await writeLevels(store, tree, centroids);
-  const parts = await writeAssignment(store, embeddings, arrays[0]!.assignment, arrays[0]!.distance.map((value) => value / scale / scale));
+  const levels = await writeLevels(store, tree, async (level, first, count) => new Float32Array(await readWords(store, `${last[level - 1]!.out}/centroids`, count * d, first * d)).map((value) => value / scale));
+  const parts = await writeAssignment(store, embeddings, async (first, count) => ({
+    assignment: new Uint32Array(await readWords(store, `${finished.out}/assignment`, count, first)),
+    distance: new Float32Array(await readWords(store, `${finished.out}/distance`, count, first)).map((value) => value / scale / scale),
+  }));
   const health = measureHealth(tree.levels.map(({ size }) => size), config.minSizeWarning);
   const warnings = healthWarnings(health, { depth: plan.draw.depth, policy: plan.outliers.policy });
   for (const warning of warnings) log.warn({ stage: 'cluster' }, warning);
@@ -106,25 +141,50 @@ async function writeTree(context: RunContext, embeddings: EmbeddingsManifest, { 
     points: finished.n, clustered, setAside: finished.setAside, merged: finished.merged,
     outlierClusters: finished.outlierClusters, outlierImages: finished.outlierImages,
     plan, health, warnings,
-    rounds: rounds.map((ofLevel) => ofLevel.map(({ k, n, sampled, inertia, iterations }) => ({
-      k, n, sampled, inertia: inertia / scale / scale,
-      iterations: iterations.map((one) => ({ ...one, inertia: one.inertia / scale / scale })),
-    }))),
+    rounds: rounds.map((ofLevel) => ofLevel.map((round) => statsOf(round, scale))),
   };
   context.progress.end(`${clustered} images in ${tree.levels.map(({ k }) => k).join(' / ')} clusters`);
-  return { parts, files: levels.flatMap((level) => level.parts.map(({ path }) => path)), stats, levels, d: finished.d, draw: plan.draw };
+  return { parts, files: levels.flatMap((level) => level.parts.map(({ path }) => path)), stats, levels, d, draw: plan.draw };
 }
 
-/** Parents are the assignments of the level above; sizes add up from the images. */
-function assembleTree(d: number, ks: readonly number[], assignments: readonly Uint32Array[]): ClusterTree {
+/** What the manifest says of a round, in the units of the vectors. */
+function statsOf({ k, n, sampled, inertia, iterations, ended, split }: BuiltLevels['rounds'][number][number], scale: number) {
+  const unscaled = (value: number): number => value / scale / scale;
+  return {
+    k, n, sampled, inertia: unscaled(inertia),
+    iterations: iterations.map((one) => ({ ...one, inertia: unscaled(one.inertia) })),
+    ...(ended && { ended }),
+    ...(split && {
+      split: { ...split, coarseInertia: unscaled(split.coarseInertia), cellInertia: unscaled(split.cellInertia), updates: split.updates.map((one) => ({ ...one, inertia: unscaled(one.inertia) })) },
+    }),
+  };
+}
+
+/** Rows of the assignment that are read at once. */
+const COUNT_ROWS = 2 ** 20;
+
+async function countImages(store: Store, { out, n, k }: RoundResult): Promise<Float64Array> {
+  const size = new Float64Array(k);
+  for (let first = 0; first < n; first += COUNT_ROWS) {
+    for (const c of new Uint32Array(await readWords(store, `${out}/assignment`, Math.min(COUNT_ROWS, n - first), first))) if (c !== NO_CLUSTER) size[c]!++;
+  }
+  return size;
+}
+
+/**
+ * Parents are the assignments of the level above; sizes add up from the images.
+ *
+ * @param size images of each cluster of level 1
+ * @param parents of each level but the top
+ */
+function assembleTree(d: number, ks: readonly number[], size: Float64Array, parents: readonly Uint32Array[]): ClusterTree {
   const levels: TreeLevel[] = [];
-  let below: Float64Array | null = null;
+  let below = size;
   ks.forEach((k, l) => {
-    const size = new Float64Array(k);
-    const assignment = assignments[l]!;
-    for (let i = 0; i < assignment.length; i++) if (assignment[i] !== NO_CLUSTER) size[assignment[i]!]! += below === null ? 1 : below[i]!;
-    levels.push({ k, size, parent: assignments[l + 1] ?? new Uint32Array(k).fill(NO_CLUSTER) });
-    below = size;
+    const own = l === 0 ? size : new Float64Array(k);
+    if (l > 0) parents[l - 1]!.forEach((c, i) => (own[c]! += below[i]!));
+    levels.push({ k, size: own, parent: parents[l] ?? new Uint32Array(k).fill(NO_CLUSTER) });
+    below = own;
   });
   return { d, levels };
 }

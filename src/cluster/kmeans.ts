@@ -1,13 +1,20 @@
 /**
  * Lloyd's k-means over streamed points (reference section 1.3): assign, then up to `iterations` times update and assign.
- * Departures: it stops when no assignment changes, which is a fixed point and leaves the result as it is; sums are exact
- * (see points.ts), so an update moves only the points that changed cluster; empty clusters have a policy; the inertia
- * of every assignment is reported.
+ * Departures: it stops when no assignment changes, which is a fixed point and leaves the result as it is, or earlier with
+ * a tolerance; sums are exact (see points.ts), so an update moves only the points that changed cluster, and the inertia
+ * of every assignment follows from them; comparisons whose outcome is known are left out (see bounds.ts), which changes
+ * no bit; empty clusters have a policy; distances are those to the final centroids, summed in float64.
  */
 import assert from 'node:assert/strict';
 import { throwIfAborted } from '../errors.ts';
 import type { NearestSearch, SearchEngine } from '../vector/search.ts';
-import { type Points, toGrid } from './points.ts';
+import { squaredNorms } from '../vector/matrix.ts';
+import { Bounds } from './bounds.ts';
+import { groupCentroids, groupCount } from './centroid-groups.ts';
+import { centroidMoves, inertiaOf, updateCentroids } from './centroid-update.ts';
+import { exactDistance } from './exact-distance.ts';
+import type { Points } from './points.ts';
+import type { ScoreProducts } from './products.ts';
 
 export interface IterationStats {
   /** Σ squared distance of each point to its centroid, in the points' scaled units. */
@@ -24,25 +31,35 @@ export interface Clustering {
   readonly centroids: Float32Array;
   /** Length n: cluster of each point. */
   readonly assignment: Uint32Array;
-  /** Length n: squared distance to its centroid, float32 products. */
+  /** Length n: squared distance to its centroid, summed in float64. */
   readonly distance: Float32Array;
   readonly size: Float64Array;
+  /** One an assignment: one more than there were updates. */
   readonly iterations: readonly IterationStats[];
+  /** Why it ended: no assignment changed, the inertia fell by less than the tolerance, or all iterations were made. */
+  readonly ended?: 'fixed-point' | 'tolerance' | 'iterations';
+  /** Comparisons made, n · k each counting one. It depends on how points are read, so it is for people, not for outputs. */
+  readonly compared?: number;
 }
 
 export interface KmeansOptions {
   readonly engine: SearchEngine;
   readonly iterations: number;
+  /** Share of the inertia that an update must take off for another to follow; 0, the default: to the fixed point. */
+  readonly tolerance?: number;
   readonly empty: 'keep' | 'drop' | 'split';
   readonly blockRows: number;
+  /** Leaves out comparisons whose outcome is known. The result is the same without. */
+  readonly bounds?: { readonly products: ScoreProducts; readonly bytes: number };
   readonly signal?: AbortSignal;
-  readonly onIteration?: (stats: IterationStats, iteration: number) => void;
+  /** @param compared share of the n · k comparisons that were made */
+  readonly onIteration?: (stats: IterationStats, iteration: number, compared: number) => void;
 }
 
 /**
  * @param initial k × d first centroids, on the grid
  * @returns the clustering of the last assignment; with `keep` its k is that of `initial`, otherwise empty clusters that
- *   are left at the end are dropped and the others keep their order. Independent of `blockRows`.
+ *   are left at the end are dropped and the others keep their order. Independent of `blockRows` and of `bounds`.
  */
 export async function kmeans(points: Points, initial: Float32Array, options: KmeansOptions): Promise<Clustering> {
   const { n, d } = points;
@@ -52,26 +69,13 @@ export async function kmeans(points: Points, initial: Float32Array, options: Kme
     centroids: initial.slice(),
     assignment: new Uint32Array(n).fill(UNASSIGNED),
     distance: new Float32Array(n),
+    squares: new Float64Array(n),
     sums: new Float64Array(k * d),
     size: new Float64Array(k),
+    bounds: null,
   };
   // Not a part of this function: `initial`, which may be large, would then stay in memory to the end.
   return iterate(points, state, options);
-}
-
-async function iterate(points: Points, state: State, options: KmeansOptions): Promise<Clustering> {
-  const { d } = points;
-  const iterations: IterationStats[] = [];
-  for (let iteration = 0; ; iteration++) {
-    const stats = await assign(points, state, options);
-    iterations.push(stats);
-    options.onIteration?.(stats, iteration);
-    if (iteration === options.iterations) break;
-    const split = update(state, d, options.empty);
-    if (stats.changed === 0 && iteration > 0 && split === 0) break;
-  }
-  const found = { k: state.size.length, centroids: state.centroids, assignment: state.assignment, distance: state.distance, size: state.size, iterations };
-  return options.empty === 'keep' ? found : dropEmpty(found, d);
 }
 
 /** One assignment of all points to given centroids: nothing is updated. */
@@ -95,40 +99,91 @@ interface State {
   readonly centroids: Float32Array;
   readonly assignment: Uint32Array;
   readonly distance: Float32Array;
+  /** Squared norm of each point; known after the first assignment. */
+  readonly squares: Float64Array;
   /** Exact sums of the members of each cluster under `assignment`. */
   readonly sums: Float64Array;
   readonly size: Float64Array;
+  bounds: Bounds | null;
 }
 
 const UNASSIGNED = 0xffffffff;
+/** The first update moves centroids from points to means, too far for bounds to hold: they begin after it. */
+const FIRST_BOUNDED = 2;
+/** Share of comparisons above which bounds cost more than they save, and are given up. */
+const WORTH = 1.5;
+
+async function iterate(points: Points, state: State, options: KmeansOptions): Promise<Clustering> {
+  const { d } = points;
+  const iterations: IterationStats[] = [];
+  let ended: Clustering['ended'] = 'iterations';
+  let split = 0;
+  let total = 0;
+  for (let iteration = 0; ; iteration++) {
+    const last = iteration === options.iterations;
+    if (iteration === FIRST_BOUNDED) state.bounds = await openBounds(points, state, options);
+    const { stats, compared } = await assign(points, state, last, options);
+    const before = iterations.at(-1);
+    iterations.push(stats);
+    total += compared;
+    options.onIteration?.(stats, iteration, compared);
+    if (last) break;
+    if (compared > WORTH) state.bounds = null;
+    if (before !== undefined && split === 0 && stats.changed > 0 && before.inertia - stats.inertia < (options.tolerance ?? 0) * before.inertia) {
+      ended = 'tolerance';
+      break;
+    }
+    const old = state.bounds === null ? null : state.centroids.slice();
+    split = updateCentroids(state, d, options.empty);
+    if (before !== undefined && stats.changed === 0 && split === 0) {
+      ended = 'fixed-point';
+      break;
+    }
+    if (old !== null) state.bounds?.moveTo(state.centroids, centroidMoves(old, state.centroids, d));
+  }
+  state.bounds = null;
+  if (ended !== 'iterations') await measure(points, state, options);
+  const found = { k: state.size.length, centroids: state.centroids, assignment: state.assignment, distance: state.distance, size: state.size, iterations, ended, compared: total };
+  return options.empty === 'keep' ? found : dropEmpty(found, d);
+}
+
+async function openBounds({ n, d }: Points, { centroids, size, squares }: State, { bounds, engine }: KmeansOptions): Promise<Bounds | null> {
+  const count = bounds === undefined ? 0 : groupCount(n, size.length, bounds.bytes);
+  if (bounds === undefined || count === 0) return null;
+  const groups = await groupCentroids(engine, centroids, size.length, d, count);
+  const opened = new Bounds(d, { products: bounds.products, groups, squares });
+  opened.moveTo(centroids, null);
+  return opened;
+}
 
 /** Assigns every point, keeps the exact sums in step, and reads the next block while the engine searches this one. */
-async function assign(points: Points, state: State, options: KmeansOptions): Promise<IterationStats> {
+async function assign(points: Points, state: State, last: boolean, options: KmeansOptions): Promise<{ stats: IterationStats; compared: number }> {
   const { n, d } = points;
-  const { engine, blockRows, signal } = options;
-  const rows = Math.min(n, blockRows);
-  const index = new Uint32Array(rows);
-  const search: NearestSearch = await engine.nearest(state.centroids, state.size.length, d);
-  const buffers: [Float32Array, Float32Array] = [new Float32Array(rows * d), new Float32Array(n > rows ? rows * d : 0)];
-  let inertia = 0;
+  const { assignment, bounds } = state;
+  const k = state.size.length;
+  const index = new Uint32Array(Math.min(n, Math.max(options.blockRows, MEMORY_ROWS)));
+  const all = searchAll(points, state, last, options);
   let changed = 0;
+  let compared = 0;
   try {
-    let pending = points.read(0, rows, buffers[0]);
-    for (let start = 0, turn = 0; start < n; start += rows, turn ^= 1) {
-      throwIfAborted(signal);
-      await pending;
-      const count = Math.min(rows, n - start);
-      const block = buffers[turn as 0 | 1];
-      const following = Math.min(rows, n - start - count);
-      const searched = search.nearest(block, count, index, state.distance.subarray(start, start + count));
-      pending = following > 0 ? points.read(start + count, following, buffers[(turn ^ 1) as 0 | 1]) : Promise.resolve();
-      await searched;
-      changed += move(block, d, start, count, index, state);
-      for (let i = start; i < start + count; i++) inertia += state.distance[i]!;
-    }
-    await pending;
+    await eachBlock(points, options, async (block, start, count) => {
+      let unclear: Uint32Array | null = null;
+      if (bounds === null) {
+        await all.nearest(block, count, index);
+        if (assignment[start] === UNASSIGNED) squaredNorms(block, count, d, state.squares.subarray(start, start + count));
+      } else {
+        const found = await bounds.search(block, start, count, assignment.subarray(start, start + count), index);
+        compared += found.compared;
+        unclear = found.unclear;
+      }
+      for (let i = 0; i < count; i++) changed += move(block, i * d, d, start + i, index[i]!, state);
+      if (last) measureBlock(block, d, start, count, state);
+      // After the others: what is unclear has its own centroid in `index`, and must not be moved back to it.
+      for (const i of unclear ?? []) await all.add(block.subarray(i * d, (i + 1) * d), start + i);
+    });
+    changed += await all.end();
   } finally {
-    await search.close();
+    await all.close();
   }
   let empty = 0;
   let squares = 0;
@@ -136,65 +191,93 @@ async function assign(points: Points, state: State, options: KmeansOptions): Pro
     if (size === 0) empty++;
     squares += size * size;
   }
-  return { inertia, changed, empty, imbalance: (state.size.length * squares) / (n * n) };
+  const stats = { inertia: inertiaOf(state.squares, state, d), changed, empty, imbalance: (k * squares) / (n * n) };
+  return { stats, compared: compared / (n * k) + all.searched / n };
 }
 
-/** Moves the points of a block whose cluster changed: exact, because every value is a multiple of 2^-24. */
-function move(block: Float32Array, d: number, start: number, count: number, index: Uint32Array, state: State): number {
-  const { assignment, sums, size } = state;
-  let changed = 0;
-  for (let i = 0; i < count; i++) {
-    const to = index[i]!;
-    const from = assignment[start + i]!;
-    if (from === to) continue;
-    changed++;
-    assignment[start + i] = to;
-    size[to]!++;
-    const row = i * d;
-    const target = to * d;
-    for (let j = 0; j < d; j++) sums[target + j]! += block[row + j]!;
-    if (from === UNASSIGNED) continue;
-    size[from]!--;
-    const source = from * d;
-    for (let j = 0; j < d; j++) sums[source + j]! -= block[row + j]!;
-  }
-  return changed;
+/** Rows that bounds leave open, searched together: a small search costs as much as one of a thousand rows. */
+const OPEN_ROWS = 4096;
+
+/** Searches among all centroids: whole blocks, or single points that are collected and moved when they are many. */
+function searchAll({ n, d }: Points, state: State, last: boolean, { engine }: KmeansOptions) {
+  let opened: NearestSearch | null = null;
+  const open = { count: 0, changed: 0, rows: new Float32Array(0), point: new Uint32Array(0) };
+  const index = new Uint32Array(OPEN_ROWS);
+  const search = {
+    searched: 0,
+    nearest: async (x: Float32Array, count: number, out: Uint32Array): Promise<void> => {
+      opened ??= await engine.nearest(state.centroids, state.size.length, d);
+      await opened.nearest(x, count, out, new Float32Array(count));
+      search.searched += count;
+    },
+    add: async (row: Float32Array, point: number): Promise<void> => {
+      if (open.rows.length === 0) open.rows = new Float32Array(Math.min(n, OPEN_ROWS) * d);
+      if (open.point.length === 0) open.point = new Uint32Array(OPEN_ROWS);
+      open.rows.set(row, open.count * d);
+      open.point[open.count++] = point;
+      if (open.count * d === open.rows.length) await search.end();
+    },
+    /** @returns points of `add` that changed cluster since the search began */
+    end: async (): Promise<number> => {
+      if (open.count > 0) await search.nearest(open.rows, open.count, index);
+      for (let i = 0; i < open.count; i++) {
+        const point = open.point[i]!;
+        open.changed += move(open.rows, i * d, d, point, index[i]!, state);
+        if (last) state.distance[point] = exactDistance(open.rows, i * d, state.centroids, index[i]! * d, d);
+      }
+      open.count = 0;
+      return open.changed;
+    },
+    close: async (): Promise<void> => opened?.close(),
+  };
+  return search;
 }
 
-/** Means of the members; an empty cluster keeps its centroid or, with `split`, moves beside that of a large one. */
-function update(state: State, d: number, empty: KmeansOptions['empty']): number {
-  const { centroids, sums, size } = state;
-  for (let c = 0; c < size.length; c++) {
-    if (size[c] === 0) continue;
-    for (let j = c * d; j < (c + 1) * d; j++) centroids[j] = toGrid(sums[j]! / size[c]!);
+/** Rows of a block of points in memory, which takes no buffer. */
+const MEMORY_ROWS = 32_768;
+
+/** Hands out the points block by block: in place where they are in memory, otherwise the next is read meanwhile. */
+async function eachBlock(points: Points, { blockRows, signal }: KmeansOptions, use: (block: Float32Array, start: number, count: number) => Promise<void>): Promise<void> {
+  const { n, d, values } = points;
+  const rows = Math.min(n, values === undefined ? blockRows : Math.max(blockRows, MEMORY_ROWS));
+  const buffers = values !== undefined ? [] : [new Float32Array(rows * d), new Float32Array(n > rows ? rows * d : 0)];
+  const read = async (start: number, turn: number): Promise<Float32Array> => {
+    const count = Math.max(0, Math.min(rows, n - start));
+    if (values !== undefined) return values.subarray(start * d, (start + count) * d);
+    if (count > 0) await points.read(start, count, buffers[turn]!);
+    return buffers[turn]!;
+  };
+  let pending = read(0, 0);
+  for (let start = 0, turn = 0; start < n; start += rows, turn ^= 1) {
+    throwIfAborted(signal);
+    const block = await pending;
+    const count = Math.min(rows, n - start);
+    const used = use(block, start, count);
+    pending = read(start + count, turn ^ 1);
+    await Promise.all([used, pending]);
   }
-  return empty === 'split' ? splitLargest(centroids, size, d) : 0;
 }
 
-/** Share by which the two copies of a split centroid move apart, up in even and down in odd dimensions (faiss: 1/1024). */
-const SPLIT_STEP = 1 / 1024;
+/** Moves a point to another cluster: exact, because every value is a multiple of 2^-24. @returns 1 if it was another */
+function move(x: Float32Array, row: number, d: number, point: number, to: number, { assignment, sums, size }: State): 0 | 1 {
+  const from = assignment[point]!;
+  if (from === to) return 0;
+  assignment[point] = to;
+  size[to]!++;
+  const target = to * d;
+  for (let j = 0; j < d; j++) sums[target + j]! += x[row + j]!;
+  if (from === UNASSIGNED) return 1;
+  size[from]!--;
+  const source = from * d;
+  for (let j = 0; j < d; j++) sums[source + j]! -= x[row + j]!;
+  return 1;
+}
 
-/**
- * Each empty cluster takes a copy of the largest cluster's centroid, moved a little, and half of its count: faiss's rule
- * with the donor chosen by size, so that no random number is needed. Ties go to the lowest cluster.
- */
-function splitLargest(centroids: Float32Array, size: Float64Array, d: number): number {
-  let splits = 0;
-  const counts = size.slice();
-  for (let c = 0; c < size.length; c++) {
-    if (size[c] !== 0) continue;
-    let donor = 0;
-    for (let other = 1; other < counts.length; other++) if (counts[other]! > counts[donor]!) donor = other;
-    if (counts[donor]! < 2) break;
-    counts[c] = counts[donor]! / 2;
-    counts[donor]! /= 2;
-    for (let j = 0; j < d; j++) {
-      const value = centroids[donor * d + j]!;
-      const step = j % 2 === 0 ? SPLIT_STEP : -SPLIT_STEP;
-      centroids[c * d + j] = toGrid(value * (1 + step));
-      centroids[donor * d + j] = toGrid(value * (1 - step));
-    }
-    splits++;
-  }
-  return splits;
+/** Distances of all points to their centroids. */
+function measure(points: Points, state: State, options: KmeansOptions): Promise<void> {
+  return eachBlock(points, options, async (block, start, count) => measureBlock(block, points.d, start, count, state));
+}
+
+function measureBlock(block: Float32Array, d: number, start: number, count: number, { assignment, centroids, distance }: State): void {
+  for (let i = 0; i < count; i++) distance[start + i] = exactDistance(block, i * d, centroids, assignment[start + i]! * d, d);
 }

@@ -9,11 +9,13 @@ import { readManifest } from '../run/manifest.ts';
 import type { TaskEnv, TaskKind } from '../run/stage.ts';
 import type { Store } from '../store/store.ts';
 import type { SearchEngine } from '../vector/search.ts';
-import { createOnnxEngine } from '../vector/onnx.ts';
-import { type IterationStats, assignAll } from './kmeans.ts';
+import { openSearchEngine } from '../vector/engine.ts';
+import { type Clustering, type IterationStats, assignAll } from './kmeans.ts';
 import { type PartitionOptions, partition } from './partition.ts';
-import { type Points, cached, memoryPoints, openEmbeddingPoints, subsetPoints } from './points.ts';
+import { type Points, cached, openEmbeddingPoints, storedPoints, subsetPoints } from './points.ts';
+import { type ScoreProducts, openScoreProducts } from './products.ts';
 import { resample } from './resample.ts';
+import { bytesOf, readWords } from './words.ts';
 
 /** Where the points of a level are: the ok rows of an embeddings table, or the centroids a finished level left. */
 export type PointsReference =
@@ -28,7 +30,12 @@ export interface RoundPayload {
   readonly iterations: number;
   readonly empty: 'keep' | 'drop' | 'split';
   readonly splits: number;
+  /** See kmeans.ts and seeding.ts. */
+  readonly tolerance: number;
+  readonly seeding: 'auto' | 'greedy' | 'cells';
   readonly seedingRows: number;
+  /** Of rounds after the first: seeds from the sample, or the centroids of the round before. */
+  readonly start: 'fresh' | 'warm';
   readonly sampleSize: number;
   readonly strategy: 'closest' | 'random';
   readonly seed: number;
@@ -46,6 +53,8 @@ export interface RoundResult {
   readonly scale: number;
   readonly sampled: number;
   readonly iterations: readonly IterationStats[];
+  /** Why the k-means ended. */
+  readonly ended?: Clustering['ended'];
   /** Of all points under the centroids of this round. */
   readonly inertia: number;
 }
@@ -59,20 +68,21 @@ export const clusterRound: TaskKind<RoundPayload, RoundResult> = {
     const engine = await searchEngine(env);
     const { level, round, previous } = payload;
     const progress = roundProgress(payload, points.n, env);
-    const options = { ...partitionOptions(payload, engine, env), onIteration: progress.onIteration };
+    const options = { ...partitionOptions(payload, engine, env), bounds: { products: await scoreProducts(env), bytes: env.execution.memoryBytes / 4 }, onIteration: progress.onIteration };
     const out = `work/clusters/level-${level}/round-${round}`;
     if (previous === null) {
       const found = await partition(points, options);
       progress.end();
-      return save(env.store, out, points, found, found.iterations, points.n);
+      return save(env.store, out, points, found, found, points.n);
     }
     const before = await readRound(env.store, previous);
     const drawn = resample(before.assignment, before.distance, previous.k, payload);
     const sample = await cached(subsetPoints(points, drawn), env.execution.memoryBytes);
-    const found = await partition(sample, options);
+    const warm = payload.start === 'warm' && payload.splits === 1 && previous.k <= sample.n;
+    const found = await partition(sample, warm ? { ...options, initial: before.centroids } : options);
     const all = await assignAll(points, found.centroids, options);
     progress.end();
-    return save(env.store, out, points, all, [...found.iterations, ...all.iterations], drawn.length);
+    return save(env.store, out, points, all, { ...found, iterations: [...found.iterations, ...all.iterations] }, drawn.length);
   },
 };
 
@@ -91,29 +101,41 @@ export async function readRound(store: Store, { out, n, k, d }: RoundResult): Pr
   return { centroids: new Float32Array(centroids), assignment: new Uint32Array(assignment), distance: new Float32Array(distance) };
 }
 
-/** Opens the points a reference names. Embeddings are checked to be those the stage was planned with. */
-export async function openPoints(env: Pick<TaskEnv, 'store' | 'execution'>, reference: PointsReference): Promise<Points> {
+/**
+ * Opens the points a reference names. Embeddings are checked to be those the stage was planned with.
+ *
+ * @param holdBytes points that take more are streamed from the store
+ */
+export async function openPoints(env: Pick<TaskEnv, 'store' | 'execution'>, reference: PointsReference, holdBytes = env.execution.memoryBytes): Promise<Points> {
   if (reference.kind === 'centroids') {
-    const values = new Float32Array(await readWords(env.store, `${reference.from}/centroids`, reference.k * reference.d));
-    return memoryPoints(values, reference.k, reference.d);
+    const { from, k, d } = reference;
+    return cached(storedPoints(env.store, `${from}/centroids`, k, d), holdBytes);
   }
   const stored = await readManifest<EmbeddingsManifest>(env.store, reference.path);
   assert(stored !== null && stored.sha256 === reference.sha256, `Expected the embeddings at ${reference.path} that the task was planned with`);
-  return openEmbeddingPoints(env.store, stored.manifest, env.execution.memoryBytes);
+  return openEmbeddingPoints(env.store, stored.manifest, holdBytes);
 }
 
 /** The process's one search engine. */
 export function searchEngine(env: Pick<TaskEnv, 'resource' | 'execution'>): Promise<SearchEngine> {
-  return env.resource('search', () => createOnnxEngine({ threads: env.execution.threads }));
+  const { threads, clusterEngine = 'onnxruntime' } = env.execution;
+  return env.resource(`search-${clusterEngine}`, () => openSearchEngine(clusterEngine, { threads }));
+}
+
+/** What a bounded k-means multiplies with, once a process. */
+function scoreProducts(env: Pick<TaskEnv, 'resource' | 'execution'>): Promise<ScoreProducts> {
+  return env.resource('products', () => openScoreProducts(env.execution.threads));
 }
 
 function partitionOptions(payload: RoundPayload, engine: SearchEngine, env: TaskEnv): PartitionOptions {
-  const { k, iterations, empty, splits, seedingRows, seed, level, round } = payload;
+  const { k, iterations, tolerance, empty, splits, seeding, seedingRows, seed, level, round } = payload;
   return {
     k,
     iterations,
+    tolerance,
     empty,
     splits,
+    seeding,
     seedingRows,
     seed,
     engine,
@@ -144,21 +166,10 @@ function roundProgress(payload: RoundPayload, n: number, env: TaskEnv): { onIter
   };
 }
 
-async function save(store: Store, out: string, points: Points, found: Omit<Awaited<ReturnType<typeof assignAll>>, 'iterations'>, iterations: readonly IterationStats[], sampled: number): Promise<RoundResult> {
+async function save(store: Store, out: string, points: Points, found: Clustering, { iterations, ended }: Pick<Clustering, 'iterations' | 'ended'>, sampled: number): Promise<RoundResult> {
   await store.write(`${out}/centroids`, bytesOf(found.centroids));
   await store.write(`${out}/assignment`, bytesOf(found.assignment));
   await store.write(`${out}/distance`, bytesOf(found.distance));
   const inertia = found.distance.reduce((sum, value) => sum + value, 0);
-  return { out, n: points.n, d: points.d, k: found.k, scale: points.scale, sampled, iterations, inertia };
-}
-
-function bytesOf(values: Float32Array | Uint32Array): Uint8Array {
-  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-}
-
-async function readWords(store: Store, key: string, length: number): Promise<ArrayBuffer> {
-  const bytes = await store.read(key);
-  assert(bytes.byteLength === length * 4, `Expected ${length * 4} bytes in ${key}, got ${bytes.byteLength}`);
-  // A view of a larger buffer would keep all of it, and need not lie on a multiple of four.
-  return (bytes.byteLength === bytes.buffer.byteLength ? bytes.buffer : bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength)) as ArrayBuffer;
+  return { out, n: points.n, d: points.d, k: found.k, scale: points.scale, sampled, iterations, ...(ended && { ended }), inertia };
 }

@@ -4,11 +4,9 @@
  * size of the cell (the published code gives every cell the same number), and their sum is exactly k.
  */
 import assert from 'node:assert/strict';
-import { randomStream } from '../random.ts';
-import type { SearchEngine } from '../vector/search.ts';
 import { type Clustering, type KmeansOptions, kmeans } from './kmeans.ts';
 import { type Points, cached, subsetPoints } from './points.ts';
-import { seedCentroids } from './seed.ts';
+import { type SeedingOptions, firstCentroids } from './seeding.ts';
 import { groupByParent } from './tree.ts';
 
 export interface PartitionOptions extends KmeansOptions {
@@ -20,6 +18,10 @@ export interface PartitionOptions extends KmeansOptions {
   readonly seed: number;
   /** Labels of this k-means' random streams: level, round, cell. */
   readonly labels: readonly (string | number)[];
+  /** How first centroids are found (seeding.ts). */
+  readonly seeding?: SeedingOptions['seeding'];
+  /** k × d first centroids, on the grid, of a k-means that starts warm; a split k-means takes none. */
+  readonly initial?: Float32Array;
   /** Memory for the points of the cells of a split level, which lie scattered over the store. */
   readonly cacheBytes: number;
 }
@@ -29,62 +31,57 @@ export async function partition(points: Points, options: PartitionOptions): Prom
   const { k, splits } = options;
   const coarseK = Math.round(k / splits);
   if (splits === 1 || coarseK <= 1 || coarseK >= k) return cluster(points, options);
+  assert(options.initial === undefined, 'Expected no first centroids of a split k-means');
   const coarse = await cluster(points, { ...options, k: coarseK, empty: 'drop', labels: [...options.labels, 'coarse'] });
   return clusterCells(points, coarse, options);
 }
 
 /**
- * Children of each cell: proportional to its size by largest remainder, at least one and at most its size, Σ = k.
- * Ties go to the lowest cell.
+ * Children of each cell: proportional to its weight by largest remainder, at least one and at most its size, Σ = k.
+ * Ties go to the lowest cell. O(m log m) for m cells whose shares are within their sizes.
+ *
+ * @param weight the size by default
  */
-export function shareChildren(size: Float64Array, k: number): Uint32Array {
+export function shareChildren(size: Float64Array, k: number, weight = size): Uint32Array {
   const n = size.reduce((sum, count) => sum + count, 0);
   assert(k >= size.length && k <= n, `Expected ${size.length} ≤ k ≤ ${n}, got ${k}`);
-  const exact = size.map((count) => (count * k) / n);
+  const total = weight.reduce((sum, one) => sum + one, 0);
+  const exact = weight.map((one) => (one * k) / total);
   const children = Uint32Array.from(size, (count, cell) => Math.max(1, Math.min(count, Math.floor(exact[cell]!))));
-  let rest = k - children.reduce((sum, count) => sum + count, 0);
-  while (rest !== 0) {
-    const step = Math.sign(rest);
-    const able = [...children.keys()].filter((cell) => (step > 0 ? children[cell]! < size[cell]! : children[cell]! > 1));
-    able.sort((a, b) => step * (exact[b]! - children[b]! - (exact[a]! - children[a]!)) || a - b);
-    for (const cell of able.slice(0, Math.abs(rest))) children[cell]! += step;
-    rest = k - children.reduce((sum, count) => sum + count, 0);
+  const rest = k - children.reduce((sum, count) => sum + count, 0);
+  const step = Math.sign(rest);
+  const able = (cell: number): boolean => (step > 0 ? children[cell]! < size[cell]! : children[cell]! > 1);
+  const owed = (cell: number): number => step * (exact[cell]! - children[cell]!);
+  const queue = Array.from(children.keys()).filter(able);
+  const before = (a: number, b: number): boolean => owed(a) > owed(b) || (owed(a) === owed(b) && a < b);
+  for (let at = (queue.length >> 1) - 1; at >= 0; at--) sink(queue, at, before);
+  // Each step goes to the cell that is farthest from its exact share.
+  for (let left = Math.abs(rest); left > 0; left--) {
+    const cell = queue[0]!;
+    children[cell] = children[cell]! + step;
+    if (!able(cell)) {
+      const last = queue.pop()!;
+      if (queue.length > 0 && last !== cell) queue[0] = last;
+    }
+    sink(queue, 0, before);
   }
   return children;
 }
 
+/** Restores a binary heap in which only the entry at `at` may come too early. */
+function sink(heap: number[], at: number, before: (a: number, b: number) => boolean): void {
+  for (;;) {
+    let first = at;
+    for (const child of [2 * at + 1, 2 * at + 2]) if (child < heap.length && before(heap[child]!, heap[first]!)) first = child;
+    if (first === at) return;
+    [heap[at], heap[first]] = [heap[first]!, heap[at]!];
+    at = first;
+  }
+}
+
 async function cluster(points: Points, options: PartitionOptions): Promise<Clustering> {
   const k = Math.min(options.k, points.n);
-  return kmeans(points, await firstCentroids(points, k, options), options);
-}
-
-/** Seeds on all points, or on a keyed systematic sample: one draw from each of m equal runs of points. */
-async function firstCentroids(points: Points, k: number, options: PartitionOptions): Promise<Float32Array> {
-  const { n, d } = points;
-  const { seed, labels, engine } = options;
-  const m = Math.min(n, Math.max(options.seedingRows, 2 * k));
-  const sampling = randomStream(seed, 'cluster', 'seeding-sample', ...labels);
-  const sample = Uint32Array.from({ length: m }, (_, i) => {
-    const from = Math.floor((i * n) / m);
-    return from + sampling.below(i, Math.floor(((i + 1) * n) / m) - from);
-  });
-  const values = m === n && points.values !== undefined ? points.values : new Float32Array(m * d);
-  if (values !== points.values) await points.gather(sample, values);
-  const chosen = await withDistances(engine, values, m, d, (distances) =>
-    seedCentroids(values, m, d, k, { distances, stream: randomStream(seed, 'cluster', 'seed', ...labels), ...(options.signal && { signal: options.signal }) }),
-  );
-  const centroids = new Float32Array(k * d);
-  chosen.forEach((position, c) => centroids.set(values.subarray(position * d, (position + 1) * d), c * d));
-  return centroids;
-}
-
-async function withDistances<T>(engine: SearchEngine, values: Float32Array, n: number, d: number, use: (distances: Awaited<ReturnType<SearchEngine['distances']>>) => Promise<T>): Promise<T> {
-  const distances = await engine.distances(values, n, d);
-  try {
-    return await use(distances);
-  } finally {
-    await distances.close();
-  }
+  return kmeans(points, options.initial ?? (await firstCentroids(points, k, options)), options);
 }
 
 /** Clusters the members of each cell on their own and numbers the children cell by cell. */

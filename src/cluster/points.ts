@@ -12,6 +12,7 @@ import { WinnowError } from '../errors.ts';
 import { readPart } from '../run/manifest.ts';
 import type { Store } from '../store/store.ts';
 import { decodeFloat16 } from '../vector/float16.ts';
+import { readWords } from './words.ts';
 
 export interface Points {
   readonly n: number;
@@ -52,6 +53,32 @@ export function memoryPoints(values: Float32Array, n: number, d: number, scale =
       for (let i = 0; i < indices.length; i++) out.set(values.subarray(indices[i]! * d, (indices[i]! + 1) * d), i * d);
     },
   };
+}
+
+/** Rows that `storedPoints` reads at once where only some are wanted. */
+const GATHER_ROWS = 4096;
+
+/** Points already on the grid, n × d floats in one object, read by ranges: centroids of a level with very many. */
+export function storedPoints(store: Store, key: string, n: number, d: number, scale = 1): Points {
+  const load = async (start: number, count: number): Promise<Float32Array> => new Float32Array(await readWords(store, key, count * d, start * d));
+  return {
+    n,
+    d,
+    scale,
+    read: async (start, count, out) => out.set(await load(start, count)),
+    gather: (indices, out) => gatherRuns(indices, d, GATHER_ROWS, load, out),
+  };
+}
+
+/** Fills `out` with the points at ascending `indices`, from runs of at most `runRows` points that `load` reads whole. */
+export async function gatherRuns(indices: Uint32Array, d: number, runRows: number, load: (start: number, count: number) => Promise<Float32Array>, out: Float32Array): Promise<void> {
+  for (let i = 0; i < indices.length; ) {
+    const from = indices[i]!;
+    let end = i + 1;
+    while (end < indices.length && indices[end]! < from + runRows) end++;
+    const run = await load(from, indices[end - 1]! + 1 - from);
+    for (; i < end; i++) out.set(run.subarray((indices[i]! - from) * d, (indices[i]! - from + 1) * d), i * d);
+  }
 }
 
 /**

@@ -5,8 +5,8 @@ import { type Part, writePart } from '../run/manifest.ts';
 import type { Store } from '../store/store.ts';
 import { ASSIGNMENT_PART_ROWS, CENTROID_PART_ROWS, type ClusterTree, NO_CLUSTER } from './tree.ts';
 
-/** @param centroids k × d of each level in original units, level 1 first */
-export async function writeLevels(store: Store, tree: ClusterTree, centroids: readonly Float32Array[]): Promise<{ level: number; k: number; parts: Part[] }[]> {
+/** @param centroidsOf reads some centroids of a level (1 is the finest) in original units, count × d */
+export async function writeLevels(store: Store, tree: ClusterTree, centroidsOf: (level: number, first: number, count: number) => Promise<Float32Array>): Promise<{ level: number; k: number; parts: Part[] }[]> {
   const { d } = tree;
   const written = [];
   for (const [l, { k, parent, size }] of tree.levels.entries()) {
@@ -15,7 +15,7 @@ export async function writeLevels(store: Store, tree: ClusterTree, centroids: re
       const end = Math.min(k, first + CENTROID_PART_ROWS);
       const parents = parent.subarray(first, end);
       const bytes = encodeTable({
-        centroid: { type: 'vector', element: 'float32', d, values: centroids[l]!.subarray(first * d, end * d) },
+        centroid: { type: 'vector', element: 'float32', d, values: await centroidsOf(l + 1, first, end - first) },
         parent: { type: 'uint32', values: parents.map((p) => (p === NO_CLUSTER ? 0 : p)), valid: Uint8Array.from(parents, (p) => (p === NO_CLUSTER ? 0 : 1)) },
         size: { type: 'uint64', values: size.subarray(first, end) },
       });
@@ -26,16 +26,21 @@ export async function writeLevels(store: Store, tree: ClusterTree, centroids: re
   return written;
 }
 
+/** Clusters of consecutive points, NO_CLUSTER where set aside, and squared distances in original units. */
+export interface AssignedPoints {
+  readonly assignment: Uint32Array;
+  readonly distance: Float32Array;
+}
+
 /**
  * Spreads the points' clusters over all rows of the pool: rows that were rejected or set aside get null and the reason.
  *
- * @param assignment cluster of each point (ok row), NO_CLUSTER where set aside
- * @param distance squared distance of each point in original units
+ * @param read some points (ok rows), asked for in order
  */
-export async function writeAssignment(store: Store, embeddings: EmbeddingsManifest, assignment: Uint32Array, distance: Float32Array): Promise<Part[]> {
+export async function writeAssignment(store: Store, embeddings: EmbeddingsManifest, read: (first: number, count: number) => Promise<AssignedPoints>): Promise<Part[]> {
   const parts: Part[] = [];
   let rows = emptyRows();
-  let point = 0;
+  let first = 0;
   const flush = async (): Promise<void> => {
     const bytes = encodeTable({
       cluster: { type: 'uint32', values: rows.cluster.subarray(0, rows.count), valid: rows.valid.subarray(0, rows.count) },
@@ -45,8 +50,10 @@ export async function writeAssignment(store: Store, embeddings: EmbeddingsManife
     parts.push(await writePart(store, 'clusters/assignment', parts, rows.count, bytes));
     rows = emptyRows();
   };
-  for (const part of embeddings.parts) {
+  for (const [p, part] of embeddings.parts.entries()) {
     const { status } = await readEmbeddingFacts(store, part);
+    const { assignment, distance } = await read(first, embeddings.okRows[p]!);
+    let point = 0;
     for (const reason of status) {
       const at = rows.count++;
       const c = reason === 'ok' ? assignment[point]! : NO_CLUSTER;
@@ -59,6 +66,7 @@ export async function writeAssignment(store: Store, embeddings: EmbeddingsManife
       if (reason === 'ok') point++;
       if (rows.count === ASSIGNMENT_PART_ROWS) await flush();
     }
+    first += embeddings.okRows[p]!;
   }
   if (rows.count > 0) await flush();
   return parts;

@@ -83,6 +83,37 @@ describe('kmeans', () => {
     expect(found.iterations.at(-1)!.inertia).toBeLessThan(1e-5);
   });
 
+  it('reports exact distances and the inertia they add up to', async () => {
+    const [n, d, k] = [500, 7, 20];
+    const { values } = gaussianMixture(n, d, 10, { seed: 6 });
+    for (const iterations of [0, 3, 100]) {
+      const found = await kmeans(memoryPoints(values, n, d), values.slice(0, k * d), await options({ iterations }));
+      let sum = 0;
+      for (let i = 0; i < n; i++) {
+        const exact = squaredDistance(values, i, found.centroids, found.assignment[i]!, d);
+        expect(Math.abs(found.distance[i]! - exact)).toBeLessThanOrEqual(2 ** -24 * exact);
+        sum += exact;
+      }
+      expect(found.iterations.at(-1)!.inertia).toBeCloseTo(sum, 9);
+      expect(found.ended).toBe(iterations === 100 ? 'fixed-point' : 'iterations');
+    }
+  });
+
+  it('ends at the first update that takes off less than the tolerance, and leaves the result of that assignment', async () => {
+    const [n, d, k] = [2000, 8, 40];
+    const { values } = gaussianMixture(n, d, 60, { seed: 4, spread: 0.2 });
+    const full = await kmeans(memoryPoints(values, n, d), values.slice(0, k * d), await options({ iterations: 100 }));
+    const inertias = full.iterations.map(({ inertia }) => inertia);
+    const tolerance = 0.002;
+    const last = inertias.findIndex((inertia, i) => i > 0 && inertias[i - 1]! - inertia < tolerance * inertias[i - 1]!);
+    expect(last).toBeLessThan(inertias.length - 3);
+    const early = await kmeans(memoryPoints(values, n, d), values.slice(0, k * d), await options({ iterations: 100, tolerance }));
+    expect(early.iterations).toEqual(full.iterations.slice(0, last + 1));
+    expect(early.ended).toBe('tolerance');
+    const same = await kmeans(memoryPoints(values, n, d), values.slice(0, k * d), await options({ iterations: last }));
+    expect([early.centroids, early.assignment, early.distance]).toEqual([same.centroids, same.assignment, same.distance]);
+  });
+
   it('stops between blocks when told to', async () => {
     const { values } = gaussianMixture(100, 4, 2);
     const stop = new AbortController();

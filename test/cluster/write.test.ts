@@ -14,7 +14,7 @@ async function written(statuses: readonly EmbeddingStatus[], assignment: Uint32A
   const store = await openFsStore(await temporaryFolder('write'));
   const rejected = new Map([...statuses.entries()].filter(([, status]) => status !== 'ok'));
   const embeddings = await writeEmbeddings(store, 'embeddings', { vectors: new Float32Array(statuses.length).fill(1), d: 1, rejected, ...(partRows && { partRows }) });
-  const parts = await writeAssignment(store, embeddings.manifest, assignment, distance);
+  const parts = await writeAssignment(store, embeddings.manifest, async (first, count) => ({ assignment: assignment.subarray(first, first + count), distance: distance.subarray(first, first + count) }));
   const found = { cluster: [] as number[], distance: [] as number[], reason: [] as (string | null)[], nulls: [] as boolean[] };
   for await (const block of readAssignment(store, { parts } as unknown as ClustersManifest)) {
     expect(block.firstRow).toBe(found.cluster.length);
@@ -76,7 +76,7 @@ describe('writeLevels', () => {
       { k: 2, size: Float64Array.of(k + 1, k - 1), parent: new Uint32Array(2).fill(NO_CLUSTER) },
     ];
     const centroids = [Float32Array.from({ length: k }, (_, c) => c / k), Float32Array.of(0.25, -1)];
-    const files = await writeLevels(store, { d: 1, levels }, centroids);
+    const files = await writeLevels(store, { d: 1, levels }, async (level, first, count) => centroids[level - 1]!.slice(first, first + count));
     expect(files.map((level) => [level.level, level.k, level.parts.map(({ rowCount }) => rowCount)])).toEqual([
       [1, k, [CENTROID_PART_ROWS, 3]],
       [2, 2, [2]],

@@ -78,7 +78,7 @@ describe('a tree in a store', () => {
       fc.asyncProperty(trees, async (tree) => {
         const store = await openFsStore(await temporaryFolder('tree'));
         const centroids = tree.levels.map(({ k }, l) => Float32Array.from({ length: k * tree.d }, (_, i) => Math.fround(i / 7 - l)));
-        const levels = await writeLevels(store, tree, centroids);
+        const levels = await writeLevels(store, tree, async (level, first, count) => centroids[level - 1]!.subarray(first * tree.d, (first + count) * tree.d));
         const stored = await writeManifest(store, 'clusters', {
           format: MANIFEST_FORMAT, version: MANIFEST_VERSION, stage: 'cluster', inputs: [], config: {}, configHash: '', seed: 0, parts: [], stats: {}, createdBy: 'test', levels, d: tree.d, draw: { depth: 1, floor: 0 },
         });

@@ -45,7 +45,7 @@ export function pools(rowsMax = 60): fc.Arbitrary<Pool> {
 
 /** Writes `clusters/` for a pool: centroid tables by the stage's own writer, assignment in parts of the format's size. */
 export async function writeClusters(store: Store, { tree, leaf, distance }: Pool): Promise<StoredManifest<ClustersManifest>> {
-  const levels = await writeLevels(store, tree, tree.levels.map(({ k }) => new Float32Array(k * tree.d)));
+  const levels = await writeLevels(store, tree, async (_level, _first, count) => new Float32Array(count * tree.d));
   const parts: Part[] = [];
   for (let firstRow = 0; firstRow < leaf.length; firstRow += ASSIGNMENT_PART_ROWS) {
     const cluster = leaf.slice(firstRow, firstRow + ASSIGNMENT_PART_ROWS);
