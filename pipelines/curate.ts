@@ -5,9 +5,12 @@
 import type { LoadedRecipe, Recipe } from '../src/config.ts';
 import { resolveModelReference } from '../src/embed/encoder.ts';
 import { WinnowError } from '../src/errors.ts';
-import type { NamedSource, SourceConfig } from '../src/ingest/image.ts';
+import type { ImagesManifest, NamedSource, SourceConfig } from '../src/ingest/image.ts';
 import { resolveSources } from '../src/ingest/ingest.ts';
+import type { ClustersManifest } from '../src/cluster/tree.ts';
+import type { EmbeddingsManifest } from '../src/embed/embedding.ts';
 import type { Manifest, StoredManifest } from '../src/run/manifest.ts';
+import { discardStaged, finishPublication } from '../src/run/publish.ts';
 import type { RunContext } from '../src/run/stage.ts';
 import { ingestImages } from './1-ingest.ts';
 import { checkImages, embedImages } from './2-embed.ts';
@@ -45,7 +48,7 @@ export function pathsOf(stage: StageName, recipe: Recipe): string[] {
 
 /** Every source of a recipe. @throws {WinnowError} CONFIG_INVALID when one name stands for two places */
 export function sourcesOf({ recipe, baseDirectory }: LoadedRecipe): { pool: NamedSource[]; seeds: Map<string, NamedSource[]>; raws: Map<string, NamedSource[]>; locations: Record<string, string> } {
-  const named = (configs: readonly SourceConfig[]): NamedSource[] => resolveSources(configs, baseDirectory);
+  const named = (configs: readonly SourceConfig[]): NamedSource[] => resolveSources(configs, baseDirectory, recipe.s3);
   const pool = named(recipe.pool);
   const seeds = new Map(recipe.retrieve.map(({ name, sources }) => [name, named(sources)]));
   const raws = new Map(recipe.raw.map(({ name, sources }) => [name, named(sources)]));
@@ -60,10 +63,26 @@ export function sourcesOf({ recipe, baseDirectory }: LoadedRecipe): { pool: Name
   return { pool, seeds, raws, locations };
 }
 
-/** Runs the stages up to and including `until`. @returns the manifest of each stage that ran, by key prefix */
-export async function curate(context: RunContext, loaded: LoadedRecipe, until: StageName = 'shard'): Promise<Map<string, StoredManifest>> {
+/** Where an append keeps what is not yet part of the store. */
+export const APPEND_STAGING = 'append/';
+
+/** The tables of the pool that all later stages go by. */
+export interface PoolTables {
+  readonly images: StoredManifest<ImagesManifest>;
+  readonly embeddings: StoredManifest<EmbeddingsManifest>;
+  readonly clusters: StoredManifest<ClustersManifest>;
+}
+
+/**
+ * Runs the stages up to and including `until`. Without `pool` an append that was committed is carried through first, and one that
+ * was not is given up.
+ *
+ * @param pool tables of the pool that are there already and are kept as they are
+ * @returns the manifest of each stage that ran, by key prefix
+ */
+export async function curate(context: RunContext, loaded: LoadedRecipe, until: StageName = 'shard', pool?: PoolTables): Promise<Map<string, StoredManifest>> {
   const { recipe } = loaded;
-  const { pool, seeds, raws } = sourcesOf(loaded);
+  const { pool: sources, seeds, raws } = sourcesOf(loaded);
   const model = resolveModelReference(recipe.embed.model, loaded.baseDirectory);
   const done = new Map<string, StoredManifest>();
   const keep = <M extends Manifest>(stored: StoredManifest<M>): StoredManifest<M> => {
@@ -73,19 +92,23 @@ export async function curate(context: RunContext, loaded: LoadedRecipe, until: S
   const last = STAGES.indexOf(until);
   const reached = (stage: StageName): boolean => STAGES.indexOf(stage) <= last;
 
-  const images = keep(await ingestImages(context, 'images', pool));
+  if (pool === undefined) {
+    await finishPublication(context.store, APPEND_STAGING);
+    await discardStaged(context.store, APPEND_STAGING);
+  }
+  const images = keep(pool?.images ?? (await ingestImages(context, 'images', sources)));
   const seedImages = new Map<string, StoredManifest>();
   for (const [name, sources] of seeds) seedImages.set(name, keep(await ingestImages(context, `seeds/${name}/images`, sources)));
   const rawImages = new Map<string, StoredManifest>();
   for (const [name, sources] of raws) rawImages.set(name, keep(await ingestImages(context, `raw/${name}/images`, sources)));
   if (!reached('embed')) return done;
 
-  const embeddings = keep(await embedImages(context, 'embeddings', images, recipe.embed, model));
+  const embeddings = keep(pool?.embeddings ?? (await embedImages(context, 'embeddings', images, recipe.embed, model)));
   for (const [name, found] of seedImages) keep(await embedImages(context, `seeds/${name}/embeddings`, found as typeof images, recipe.embed, model));
   for (const [name, found] of rawImages) keep(await checkImages(context, `raw/${name}/embeddings`, found as typeof images, recipe.embed));
   if (!reached('cluster')) return done;
 
-  keep(await clusterImages(context, embeddings, recipe.cluster));
+  keep(pool?.clusters ?? (await clusterImages(context, embeddings, recipe.cluster)));
   if (!reached('sample')) return done;
   keep(await sample(context, recipe));
   if (!reached('retrieve')) return done;
