@@ -4,6 +4,7 @@
  */
 import type { Columns } from '../arrow/tables.ts';
 import { WinnowError } from '../errors.ts';
+import type { CropSizes } from './config.ts';
 
 export interface Batch {
   readonly step: number;
@@ -20,10 +21,14 @@ export interface Batch {
 export interface BatchRequest {
   readonly fromStep: number;
   readonly steps: number;
+  /** Steps from one batch to the next: with w workers, each asks for every w-th. */
+  readonly every: number;
   readonly rank: number;
   readonly worldSize: number;
   /** Images of the global batch, over all ranks. */
   readonly batchSize: number;
+  /** Sizes of the rank groups in rank order, or none: all ranks are one group. */
+  readonly groups: readonly number[];
 }
 
 /** Most images of a global batch. */
@@ -33,12 +38,37 @@ export const BATCH_SIZE_MAX = 1_048_576;
  * @param stepsMax steps the schedule has
  * @throws {WinnowError} CONFIG_INVALID naming the first number out of its range
  */
-export function checkBatchRequest({ fromStep, steps, rank, worldSize, batchSize }: BatchRequest, stepsMax: number): void {
+export function checkBatchRequest({ fromStep, steps, every, rank, worldSize, batchSize, groups }: BatchRequest, stepsMax: number): void {
   expectInteger('the batch size', batchSize, 1, BATCH_SIZE_MAX);
   expectInteger('the first step', fromStep, 0, stepsMax - 1);
-  expectInteger('the number of steps', steps, 1, stepsMax - fromStep);
+  expectInteger('the stride of steps', every, 1, stepsMax);
+  expectInteger('the number of steps', steps, 1, Math.ceil((stepsMax - fromStep) / every));
   expectInteger('the world size', worldSize, 1, BATCH_SIZE_MAX);
   expectInteger('the rank', rank, 0, worldSize - 1, ` (world size ${worldSize})`);
+  for (const size of groups) expectInteger('the size of each rank group', size, 1, BATCH_SIZE_MAX);
+  const sum = groups.reduce((total, size) => total + size, 0);
+  if (groups.length > 0 && sum !== worldSize) throw new WinnowError('CONFIG_INVALID', `Expected the rank groups to sum to the world size ${worldSize}, got ${groups.join(' + ')} = ${sum}`);
+}
+
+/** A rank's place in its group. */
+export interface GroupPlace {
+  readonly group: number;
+  readonly rank: number;
+  readonly size: number;
+}
+
+/**
+ * Rank groups all see the same global batch, each dealt by its own size (multi-student distillation; the paper's groups
+ * are 48, 48, 80 and 120 ranks). The all-gather order is rank order: what the ranks of a group hold, in rank order, is
+ * the global batch, and so is what all ranks hold of a batch dealt without groups, as a shared teacher takes it.
+ */
+export function placeInGroup(rank: number, worldSize: number, groups: readonly number[]): GroupPlace {
+  let first = 0;
+  for (const [group, size] of groups.entries()) {
+    if (rank < first + size) return { group, rank: rank - first, size };
+    first += size;
+  }
+  return { group: 0, rank, size: worldSize };
 }
 
 /** Facts about a batch's images, in its order. */
@@ -50,11 +80,14 @@ export interface BatchImages {
   readonly path: readonly string[];
   readonly offset: Float64Array;
   readonly length: Float64Array;
+  /** Encoded bytes as they were embedded; null when not asked for. */
+  readonly image: readonly Uint8Array[] | null;
 }
 
 /**
  * The columns of a batch: part, index, id, uri as the contract says, then where the bytes lie. The dictionary of `part`
- * is every part of the dataset in its order, the same in every batch, so a consumer may use the codes as they are.
+ * is every part of the dataset in its order, the same in every batch, so a consumer may use the codes as they are. With
+ * bytes, `image` comes last.
  */
 export function batchColumns(batch: Batch, parts: readonly string[], images: BatchImages): Columns {
   const inTar = Uint8Array.from(images.offset, (offset) => (offset < 0 ? 0 : 1));
@@ -68,12 +101,38 @@ export function batchColumns(batch: Batch, parts: readonly string[], images: Bat
     path: { type: 'utf8', values: images.path },
     offset: place(images.offset),
     length: place(images.length),
+    ...(images.image !== null && { image: { type: 'binary', values: images.image } }),
   };
 }
 
-/** Metadata of a batch's record batch, as Arrow has it: strings. */
-export function batchMetadata({ step, kind, rank, worldSize }: Batch): Record<string, string> {
-  return { step: String(step), kind, rank: String(rank), worldSize: String(worldSize) };
+/** What a batch's metadata tells beside the batch itself. */
+export interface BatchNotes {
+  readonly crops: CropSizes | null;
+  /** Null without rank groups. */
+  readonly place: GroupPlace | null;
+  /** Images of the global batch. */
+  readonly batchSize: number;
+  /** Images put in the place of others whose bytes could not be had; null when no bytes were asked for. */
+  readonly substituted: number | null;
+}
+
+/**
+ * Metadata of a batch's record batch, as Arrow has it: strings. `first` is the place of the batch's first image in the
+ * global batch. With groups, `rank` and `worldSize` are those of the whole job, `groupRank` and `groupSize` the group's.
+ */
+export function batchMetadata({ step, kind, rank, worldSize }: Pick<Batch, 'step' | 'kind' | 'rank' | 'worldSize'>, { crops, place, batchSize, substituted }: BatchNotes): Record<string, string> {
+  const dealt = place ?? { rank, size: worldSize };
+  return {
+    step: String(step),
+    kind,
+    rank: String(rank),
+    worldSize: String(worldSize),
+    batchSize: String(batchSize),
+    first: String(Math.floor((batchSize * dealt.rank) / dealt.size)),
+    ...(place !== null && { group: String(place.group), groupRank: String(place.rank), groupSize: String(place.size) }),
+    ...(crops !== null && { globalCrop: String(crops.global), localCrop: String(crops.local), ...(crops.gram !== null && { gramCrop: String(crops.gram) }) }),
+    ...(substituted !== null && { substituted: String(substituted) }),
+  };
 }
 
 function expectInteger(what: string, value: number, least: number, most: number, why = ''): void {

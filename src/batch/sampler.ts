@@ -4,63 +4,123 @@
  * hold a permutation a rank).
  *
  * A part's images are taken in the order of a keyed permutation, another one each pass: each row once a pass, no tail
- * dropped. The global batch has a fixed order in which parts alternate; rank r of W gets its run from ⌊B·r/W⌋ to
+ * dropped; `stratified` and `cluster` orders keep that. The global batch has a fixed order in which parts alternate; rank r of W gets its run from ⌊B·r/W⌋ to
  * ⌊B·(r+1)/W⌋, so the ranks in order are the global batch at any world size, and their sizes differ by 1 at most.
  */
 import assert from 'node:assert/strict';
-import type { Mixture } from '../mix/mixture.ts';
-import { type RandomStream, randomStream } from '../random.ts';
+import { type Mixture, homogeneousOf } from '../mix/mixture.ts';
+import { randomStream } from '../random.ts';
 import type { Batch } from './batch.ts';
-import { type Permutation, createPermutation } from './permutation.ts';
+import { type PartOrder, type PlainOrder, createPlainOrder } from './order.ts';
 import { type Composition, createSchedule } from './schedule.ts';
+import { type Strata, createClusterOrder, createStratifiedOrder } from './strata.ts';
 
 /** What a sampler has to know of a dataset. */
 export interface SamplerSource {
-  readonly parts: readonly { readonly name: string; readonly rows: number }[];
+  readonly parts: readonly SamplerPart[];
   readonly mixture: Mixture;
   readonly seed: number;
+  /** How the rows of parts with `strata` are drawn. Default: plain. */
+  readonly compose?: 'plain' | 'stratified' | 'cluster';
+}
+
+export interface SamplerPart {
+  readonly name: string;
+  readonly rows: number;
+  /** Clusters of the rows; parts without are drawn plainly. */
+  readonly strata?: Strata | null;
 }
 
 export interface BatchSampler {
   /**
    * @param step 0 … STEPS_MAX − 1; any order of steps gives the same batches
-   * @param rank 0 … worldSize − 1. O(images of the rank) after the step before; see `Schedule` for other steps
+   * @param rank 0 … worldSize − 1. O(images of the rank) for any step, but see `Schedule`; `stratified` and `cluster`
+   * orders cost O(images of the batch)
    */
   batch(step: number, rank: number, worldSize: number): Batch;
 }
 
 /** @param batchSize images of the global batch */
-export function createSampler({ parts, mixture, seed }: SamplerSource, batchSize: number): BatchSampler {
+export function createSampler(source: SamplerSource, batchSize: number): BatchSampler {
+  const { parts, mixture, seed } = source;
   const schedule = createSchedule(parts.map(({ name }) => name), mixture, batchSize, seed);
-  const orders = parts.map(({ name, rows }) => createOrder(rows, randomStream(seed, 'batch', 'permutation', name)));
+  const orders = parts.map((part) => createOrder(part, source, batchSize));
   const shifts = randomStream(seed, 'batch', 'shift');
   const stride = evenStride(batchSize);
+  const isPlain = orders.every((order) => 'at' in order);
+  let held: GlobalBatch | null = null;
+  const look = (step: number): GlobalBatch => {
+    const composition = schedule.at(step);
+    const ends = runningSums(composition);
+    const { kind, counts, taken } = composition;
+    const rows = isPlain ? NO_ROWS : orders.map((order, p) => ('at' in order || counts[p] === 0 ? null : order.range(taken[p]!, counts[p]!)));
+    // The position of a part's image is its place plus this.
+    const shifted: number[] = [];
+    for (let p = 0; p < counts.length; p++) shifted.push(taken[p]! - ends[p]! + counts[p]!);
+    return { step, kind, shift: shifts.below(step, batchSize), ends, shifted, taken, rows };
+  };
   return {
     batch: (step, rank, worldSize) => {
       assert(rank >= 0 && rank < worldSize, `Expected a rank from 0 to ${worldSize - 1}, got ${rank}`);
-      const composition = schedule.at(step);
+      if (held?.step !== step) held = look(step);
+      const { kind, ends, shifted, taken, rows } = held;
       const from = Math.floor((batchSize * rank) / worldSize);
       const size = Math.floor((batchSize * (rank + 1)) / worldSize) - from;
       const part = new Uint32Array(size);
       const index = new Float64Array(size);
-      const shift = shifts.below(step, batchSize);
-      const ends = runningSums(composition);
+      let place = (from * stride + held.shift) % batchSize;
       for (let i = 0; i < size; i++) {
-        const place = ((from + i) * stride + shift) % batchSize;
         let p = 0;
         while (place >= ends[p]!) p++;
         part[i] = p;
-        index[i] = orders[p]!.at(composition.taken[p]! + place - (ends[p]! - composition.counts[p]!));
+        const ordered = rows[p] ?? null;
+        index[i] = ordered === null ? (orders[p] as PlainOrder).at(place + shifted[p]!) : ordered[place + shifted[p]! - taken[p]!]!;
+        place += stride;
+        if (place >= batchSize) place -= batchSize;
       }
-      return { step, kind: composition.kind, rank, worldSize, part, index };
+      return { step, kind, rank, worldSize, part, index };
     },
   };
 }
 
-/** Part p has the places ends[p − 1] … ends[p] − 1 of the global batch, before they are spread. */
-function runningSums({ counts }: Composition): Float64Array {
+const NO_ROWS: readonly null[] = [];
+
+/** What the ranks of a step share. */
+interface GlobalBatch {
+  readonly step: number;
+  readonly kind: Composition['kind'];
+  readonly shift: number;
+  /** Part p has the places up to ends[p] − 1 of the global batch, before they are spread. */
+  readonly ends: readonly number[];
+  readonly taken: readonly number[];
+  readonly shifted: readonly number[];
+  /** Rows of the parts that are not drawn plainly, by place from the part's first. */
+  readonly rows: readonly (Float64Array | null)[];
+}
+
+function createOrder({ name, rows, strata = null }: SamplerPart, { seed, mixture, compose = 'plain' }: SamplerSource, batchSize: number): PlainOrder | PartOrder {
+  const stream = randomStream(seed, 'batch', 'permutation', name);
+  if (compose === 'plain' || strata === null) return createPlainOrder(rows, stream);
+  assert(strata.rows.length === rows, `Expected the clusters of ${rows} rows of part ${name}, got ${strata.rows.length}`);
+  if (compose === 'stratified') return createStratifiedOrder(strata, stream, randomStream(seed, 'batch', 'stratum', name));
+  return createClusterOrder(strata, slotOf(name, mixture, batchSize), stream, randomStream(seed, 'batch', 'run', name));
+}
+
+/** Images that a batch takes of a part where it first takes any. */
+function slotOf(name: string, mixture: Mixture, batchSize: number): number {
+  for (const draws of [mixture, ...(mixture.phases ?? [])]) {
+    if (homogeneousOf(draws).some(({ part, probability }) => part === name && probability > 0)) return batchSize;
+    const ratio = draws.heterogeneous.find(({ part }) => part === name)?.ratio ?? 0;
+    if (ratio > 0) return Math.max(1, ratio * batchSize);
+  }
+  return batchSize;
+}
+
+function runningSums({ counts }: Composition): number[] {
+  const ends: number[] = [];
   let sum = 0;
-  return counts.map((count) => (sum += count));
+  for (const count of counts) ends.push((sum += count));
+  return ends;
 }
 
 /**
@@ -90,27 +150,4 @@ function largestQuotient(a: number, b: number): number {
     [a, b] = [b % a, a];
   }
   return b === 1 ? largest : Infinity;
-}
-
-/** Rows of a part in the order they are drawn, endlessly: pass after pass. */
-interface Order {
-  at(position: number): number;
-}
-
-/** Permutations kept a part; a batch that is larger than the part spans several passes. */
-const PASSES_KEPT = 64;
-
-function createOrder(n: number, stream: RandomStream): Order {
-  const passes = new Map<number, Permutation>();
-  return {
-    at: (position) => {
-      const pass = Math.floor(position / n);
-      let permutation = passes.get(pass);
-      if (permutation === undefined) {
-        if (passes.size >= PASSES_KEPT) passes.clear();
-        passes.set(pass, (permutation = createPermutation(n, stream, pass)));
-      }
-      return permutation.at(position - pass * n);
-    },
-  };
 }

@@ -2,27 +2,10 @@
  * The noun of the mix stage: which parts make the training set and how a batch draws from them (DINOv3 paper, section
  * 3.1: a homogeneous batch from one part with probability p, else a heterogeneous batch from all the others by ratio).
  */
-import { z } from 'zod';
 import type { Manifest } from '../run/manifest.ts';
 
 /** Name of the part that balanced sampling makes. */
 export const BALANCED_PART = 'balanced';
-
-export const MixConfig = z.strictObject({
-  homogeneous: z
-    .strictObject({
-      part: z.string().min(1).describe('The part that homogeneous batches are drawn from; it is left out of heterogeneous ones.'),
-      probability: z.number().min(0).max(1).default(0.1).describe('Share of steps with a homogeneous batch. The paper: 0.1, from ImageNet-1k.'),
-    })
-    .nullable()
-    .default(null)
-    .describe('null: every batch is heterogeneous.'),
-  heterogeneous: z
-    .union([z.literal('proportional'), z.record(z.string(), z.number().positive())])
-    .default('proportional')
-    .describe('Ratio of each other part in a heterogeneous batch (normalised to sum 1), or proportional to part sizes. The paper does not disclose its ratios.'),
-});
-export type MixConfig = z.infer<typeof MixConfig>;
 
 export interface MixturePart {
   readonly name: string;
@@ -32,13 +15,33 @@ export interface MixturePart {
   readonly uniqueImages: number;
 }
 
-export interface Mixture {
-  readonly homogeneous: { readonly part: string; readonly probability: number } | null;
+export interface Homogeneous {
+  readonly part: string;
+  readonly probability: number;
+}
+
+/** What the batches of a run of steps are drawn from. */
+export interface Draws {
+  /** A list only where there are several; their probabilities sum to 1 at most. */
+  readonly homogeneous: Homogeneous | readonly Homogeneous[] | null;
   /** Ratios sum to 1; order is that of `parts`. */
   readonly heterogeneous: readonly { readonly part: string; readonly ratio: number }[];
+}
+
+export interface Mixture extends Draws {
+  /** Absent: independent draws. */
+  readonly schedule?: 'exact';
+  /** Later phases, by ascending `fromStep`; before the first, the mixture's own draws hold. */
+  readonly phases?: readonly (Draws & { readonly fromStep: number })[];
 }
 
 export interface MixtureManifest extends Manifest {
   readonly mixtureParts: readonly MixturePart[];
   readonly mixture: Mixture;
+}
+
+/** The homogeneous parts as a list, in the order given. */
+export function homogeneousOf({ homogeneous }: { readonly homogeneous?: Draws['homogeneous'] | undefined }): readonly Homogeneous[] {
+  if (homogeneous === null || homogeneous === undefined) return [];
+  return 'part' in homogeneous ? [homogeneous] : homogeneous;
 }

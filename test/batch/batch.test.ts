@@ -57,7 +57,7 @@ describe('batches', () => {
     expect(stream.length).toBe(12);
     stream.forEach(({ metadata, rows }, i) => {
       const { kind, part, index } = sampler.batch(3 + i, 0, 1);
-      expect(metadata).toEqual({ step: String(3 + i), kind, rank: '0', worldSize: '1' });
+      expect(metadata).toEqual({ step: String(3 + i), kind, rank: '0', worldSize: '1', batchSize: '10', first: '0' });
       expect(rows.map(({ part: name }) => name)).toEqual(Array.from(part, (p) => parts[p]!.name));
       expect(rows.map((row) => Number(row['index']))).toEqual([...index]);
       for (const { part: name, index: at, id, uri, source, path, offset, length } of rows) {
@@ -135,7 +135,7 @@ describe('batches', () => {
 });
 
 describe('checkBatchRequest', () => {
-  const good: BatchRequest = { fromStep: 0, steps: 1, rank: 0, worldSize: 1, batchSize: 1 };
+  const good: BatchRequest = { fromStep: 0, steps: 1, every: 1, rank: 0, worldSize: 1, batchSize: 1, groups: [] };
   it('lets what is in range through, to the last step', () => {
     checkBatchRequest(good, 100);
     checkBatchRequest({ ...good, fromStep: 99 }, 100);
@@ -143,6 +143,6 @@ describe('checkBatchRequest', () => {
   });
 
   it('refuses fractions and NaN anywhere', () => {
-    for (const name of Object.keys(good)) for (const value of [0.5, Number.NaN, Infinity, -1]) expect(() => checkBatchRequest({ ...good, [name]: value }, 100), `${name} ${value}`).toThrow(/^Expected the .* to be an integer/);
+    for (const name of Object.keys(good).filter((key) => key !== 'groups')) for (const value of [0.5, Number.NaN, Infinity, -1]) expect(() => checkBatchRequest({ ...good, [name]: value }, 100), `${name} ${value}`).toThrow(/^Expected the .* to be an integer/);
   });
 });

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { mix } from '../../pipelines/7-mix.ts';
 import { mixParts } from '../../src/mix/mix.ts';
-import { MixConfig, type MixturePart } from '../../src/mix/mixture.ts';
+import { MixConfig } from '../../src/mix/config.ts';
+import type { MixturePart } from '../../src/mix/mixture.ts';
 import { pino } from 'pino';
 import { temporaryFolder } from '../helpers/temporary.ts';
 import { buildToy, exampleToy } from '../shard/toy-store.ts';
@@ -49,6 +50,44 @@ describe('mixParts', () => {
     expect(() => resolve({ homogeneous: { part: 'balanced', probability: 0.1 } }, one)).toThrow(/heterogeneous batches are drawn from, got none: "balanced" is left out as the homogeneous part of probability 0.1/);
   });
 
+  it('weighs parts by size, its root, or a temperature', () => {
+    const ratios = (config: object): number[] => resolve(config).mixture.heterogeneous.map(({ ratio }) => ratio);
+    const expected = (power: number): number[] => {
+      const weights = [300, 100, 50].map((rows) => rows ** power);
+      return weights.map((weight) => weight / weights.reduce((a, b) => a + b));
+    };
+    const close = (found: number[], wanted: number[]): void => found.forEach((ratio, i) => expect(ratio).toBeCloseTo(wanted[i]!, 12));
+    close(ratios({ heterogeneous: 'sqrt' }), expected(0.5));
+    close(ratios({ heterogeneous: 'temperature' }), expected(0.5));
+    close(ratios({ heterogeneous: 'temperature', temperature: 5 }), expected(0.2));
+    close(ratios({ heterogeneous: 'temperature', temperature: 1 }), expected(1));
+    close(ratios({ heterogeneous: 'temperature', temperature: 1000 }), expected(0.001));
+  });
+
+  it('takes several homogeneous parts, each out of the heterogeneous batches', () => {
+    const { mixture, unused } = resolve({ homogeneous: [{ part: 'imagenet' }, { part: 'near', probability: 0.05 }], schedule: 'exact' });
+    expect(mixture).toEqual({ homogeneous: [{ part: 'imagenet', probability: 0.1 }, { part: 'near', probability: 0.05 }], heterogeneous: [{ part: 'balanced', ratio: 1 }], schedule: 'exact' });
+    expect(unused).toEqual([]);
+    expect(resolve({ homogeneous: [{ part: 'imagenet', probability: 0.2 }] }).mixture.homogeneous).toEqual({ part: 'imagenet', probability: 0.2 });
+    expect(() => resolve({ homogeneous: [{ part: 'imagenet', probability: 0.6 }, { part: 'near', probability: 0.6 }] })).toThrow(/sum to 1 at most, got 1.2/);
+    expect(() => resolve({ homogeneous: [{ part: 'near' }, { part: 'near' }] })).toThrow(/name each part once, got "near" twice/);
+  });
+
+  it('resolves phases, each keeping what it does not name', () => {
+    const { mixture, unused } = resolve({ heterogeneous: { near: 1 }, phases: [{ fromStep: 100, heterogeneous: { balanced: 1, near: 3 } }, { fromStep: 500, homogeneous: { part: 'imagenet', probability: 0.3 } }] });
+    expect(mixture).toEqual({
+      homogeneous: null,
+      heterogeneous: [{ part: 'near', ratio: 1 }],
+      phases: [
+        { fromStep: 100, homogeneous: null, heterogeneous: [{ part: 'balanced', ratio: 0.25 }, { part: 'near', ratio: 0.75 }] },
+        { fromStep: 500, homogeneous: { part: 'imagenet', probability: 0.3 }, heterogeneous: [{ part: 'balanced', ratio: 0.25 }, { part: 'near', ratio: 0.75 }] },
+      ],
+    });
+    expect(unused).toEqual([]);
+    expect(() => resolve({ phases: [{ fromStep: 9 }, { fromStep: 9 }] })).toThrow(/begin at ascending steps, got 9 after 9/);
+    expect(() => resolve({ phases: [{ fromStep: 9, heterogeneous: { nearby: 1 } }] })).toThrow(/Expected mix\.phases\[0\]\.heterogeneous to name a part/);
+  });
+
   it('refuses a part without rows and names that are not parts', () => {
     const empty = [...PARTS, { name: 'void', kind: 'raw', rows: 0, uniqueImages: 0 } as const];
     expect(() => resolve({}, empty)).toThrow(expect.objectContaining({ code: 'TOO_FEW_ROWS', message: expect.stringContaining('raw part "void"') }));
@@ -84,6 +123,6 @@ describe('the mix stage', () => {
 
   it('says which stage has not run', async () => {
     const { context, recipe } = await buildToy({ ...exampleToy(), retrieved: {} }, await temporaryFolder());
-    await expect(mix(context, { ...recipe(), retrieve: [{ name: 'near', sources: [], k: 4 }] })).rejects.toMatchObject({ code: 'INPUT_MISSING', message: expect.stringMatching(/selections\/near\/manifest.json.*winnow retrieve/) });
+    await expect(mix(context, { ...recipe(), retrieve: [{ name: 'near', sources: [], engine: 'onnxruntime', k: 4 }] })).rejects.toMatchObject({ code: 'INPUT_MISSING', message: expect.stringMatching(/selections\/near\/manifest.json.*winnow retrieve/) });
   });
 });

@@ -2,7 +2,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { mixParts } from '../../src/mix/mix.ts';
-import type { MixConfig, MixturePart } from '../../src/mix/mixture.ts';
+import type { MixConfig } from '../../src/mix/config.ts';
+import type { MixturePart } from '../../src/mix/mixture.ts';
 
 const parts = fc.array(fc.integer({ min: 1, max: 2 ** 40 }), { minLength: 1, maxLength: 12 }).map((sizes) => sizes.map((rows, i): MixturePart => ({ name: `part-${i}`, kind: i === 0 ? 'balanced' : 'raw', rows, uniqueImages: rows })));
 

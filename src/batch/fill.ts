@@ -1,0 +1,116 @@
+/**
+ * From rows to images: the facts of a batch's rows and, where asked for, their bytes. An image whose bytes cannot be had
+ * is replaced by the row of the same part that a keyed draw on its own row names, so the replacement is the same at any
+ * world size and in any run; it is counted and named in the log. Under `strict` it is an error.
+ */
+import { WinnowError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { randomStream } from '../random.ts';
+import type { DatasetManifest } from '../shard/shard.ts';
+import type { Batch, BatchImages } from './batch.ts';
+import type { ImageReader } from './images.ts';
+import type { RowFacts, RowReader } from './rows.ts';
+
+export interface ImageSource {
+  /** Names of the parts, in the dataset's order. */
+  readonly names: readonly string[];
+  /** Bytes of an image, on average so far; a guess before the first. */
+  meanBytes(): number;
+  /** @returns the batch with replacements in it, and how many there are. @throws {WinnowError} INPUT_MISSING */
+  fill(batch: Batch, options: FillOptions, signal: AbortSignal): Promise<{ batch: Batch; facts: BatchImages; substituted: number }>;
+}
+
+export interface FillOptions {
+  readonly images: boolean;
+  readonly strict: boolean;
+  readonly seed: number;
+}
+
+/** Replacements tried for one image. */
+const ATTEMPTS = 8;
+/** Bytes of an image before any was read, where shards do not tell. */
+const GUESSED_BYTES = 131_072;
+
+/** @param reader reads images; opens nothing when no bytes are asked for */
+export function createImageSource(manifest: DatasetManifest, rows: RowReader, reader: ImageReader, log: Log): ImageSource {
+  const names = manifest.parts.map(({ name }) => name);
+  const shards = manifest.parts.flatMap((part) => part.shards);
+  const hasBytes = (manifest.config as { withBytes?: boolean } | null)?.withBytes === true;
+  let images = hasBytes ? shards.reduce((sum, { rowCount }) => sum + rowCount, 0) : 1;
+  let sizeBytes = hasBytes ? shards.reduce((sum, { bytes }) => sum + bytes, 0) : GUESSED_BYTES;
+  const replace = async (part: number, index: number, seed: number, why: string, signal: AbortSignal): Promise<{ index: number; facts: RowFacts; bytes: Uint8Array }> => {
+    const draws = randomStream(seed, 'batch', 'substitute', names[part]!);
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const other = draws.below(index * ATTEMPTS + attempt, manifest.parts[part]!.rows);
+      const facts = await rows.read(manifest.parts[part]!, [other]);
+      const bytes = await reader.read(facts, 0, signal);
+      if (bytes instanceof Uint8Array) return { index: other, facts, bytes };
+    }
+    throw new WinnowError('INPUT_MISSING', `Expected an image of part "${names[part]}" that can be read in place of row ${index} (${why}), got none in ${ATTEMPTS} tries`, { details: { part: names[part], index } });
+  };
+  return {
+    names,
+    meanBytes: () => Math.ceil(sizeBytes / Math.max(1, images)),
+    fill: async (batch, options, signal) => {
+      const { slots, facts } = await readFacts(batch, manifest, rows);
+      if (!options.images) return { batch, facts: { ...facts, image: null }, substituted: 0 };
+      const index = batch.index.slice();
+      let substituted = 0;
+      const image = await Promise.all(
+        Array.from(index, async (row, i) => {
+          const bytes = await reader.read(slots[i]!.facts, slots[i]!.at, signal);
+          if (bytes instanceof Uint8Array) return bytes;
+          const { uri } = { uri: facts.uri[i]! };
+          if (options.strict) throw new WinnowError('INPUT_MISSING', `Expected the bytes of ${uri} (row ${row} of part "${names[batch.part[i]!]}"), could not have them: ${bytes.fault}`, { details: { uri, step: batch.step } });
+          const other = await replace(batch.part[i]!, row, options.seed, bytes.fault, signal);
+          log.warn({ stage: 'batch', step: batch.step, uri, instead: other.facts.uri[0] }, `batch: ${uri} could not be read (${bytes.fault}); ${other.facts.uri[0]} is in its place`);
+          substituted++;
+          index[i] = other.index;
+          copyFacts(other.facts, 0, facts, i);
+          return other.bytes;
+        }),
+      );
+      images += image.length;
+      for (const { byteLength } of image) sizeBytes += byteLength;
+      return { batch: { ...batch, index }, facts: { ...facts, image }, substituted };
+    },
+  };
+}
+
+interface WritableFacts {
+  readonly id: string[];
+  readonly uri: string[];
+  readonly source: string[];
+  readonly path: string[];
+  readonly offset: Float64Array;
+  readonly length: Float64Array;
+}
+
+/** Reads facts part by part and puts them back in the batch's order; `slots` says where each lies. */
+async function readFacts({ part, index }: Batch, { parts }: DatasetManifest, rows: RowReader): Promise<{ slots: { facts: RowFacts; at: number }[]; facts: WritableFacts }> {
+  const n = part.length;
+  const facts: WritableFacts = { id: new Array<string>(n), uri: new Array<string>(n), source: new Array<string>(n), path: new Array<string>(n), offset: new Float64Array(n), length: new Float64Array(n) };
+  const slots = new Array<{ facts: RowFacts; at: number }>(n);
+  const some = Array.from(part.keys());
+  await Promise.all(
+    parts.map(async (one, p) => {
+      const own = some.filter((slot) => part[slot] === p);
+      if (own.length === 0) return;
+      const read = await rows.read(one, own.map((slot) => index[slot]!));
+      own.forEach((slot, at) => {
+        slots[slot] = { facts: read, at };
+        copyFacts(read, at, facts, slot);
+      });
+    }),
+  );
+  return { slots, facts };
+}
+
+function copyFacts(from: RowFacts, at: number, to: WritableFacts, i: number): void {
+  to.id[i] = from.id[at]!;
+  to.uri[i] = from.uri[at]!;
+  to.source[i] = from.source[at]!;
+  to.path[i] = from.path[at]!;
+  to.offset[i] = from.offset[at]!;
+  to.length[i] = from.length[at]!;
+}

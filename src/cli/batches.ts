@@ -1,0 +1,106 @@
+/** `winnow batches` and `winnow serve --batches`: the feed of a dataset on stdout or over HTTP. */
+import { batches, openBatchFeed } from '../../pipelines/9-batch.ts';
+import { type FeedServer, serveFeed } from '../batch/serve.ts';
+import { loadRecipe } from '../config.ts';
+import { WinnowError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { openStoreToRead } from './session.ts';
+
+/** What the flags of both commands say. */
+export interface FeedFlags {
+  readonly recipe?: string;
+  readonly source: readonly string[];
+  readonly cacheMb: number;
+  readonly ahead: number;
+  readonly reads: number;
+  /** `--no-verify` makes it false. */
+  readonly verify: boolean;
+}
+
+export interface BatchesFlags extends FeedFlags {
+  readonly steps: number;
+  readonly fromStep: number;
+  readonly every: number;
+  readonly rank: number;
+  readonly worldSize?: number;
+  readonly batchSize?: number;
+  readonly seed?: number;
+  readonly part?: string;
+  readonly groups?: readonly number[];
+  readonly withImages?: boolean;
+  readonly strict?: boolean;
+}
+
+export interface ServeFlags extends FeedFlags {
+  readonly host: string;
+  readonly port: number;
+  readonly memoryMb: number;
+  readonly streams: number;
+  readonly stallSeconds: number;
+}
+
+/** Chunks of one Arrow IPC stream. @throws {WinnowError} CONFIG_INVALID, INPUT_MISSING, ABORTED */
+export async function* streamBatches(store: string, flags: BatchesFlags, log: Log, signal: AbortSignal): AsyncIterable<Uint8Array> {
+  const { withImages = false, strict = false, part = null, worldSize, groups, ...rest } = flags;
+  const opened = await openStoreToRead(store);
+  yield* batches(opened, { ...rest, ...(worldSize !== undefined && { worldSize }), ...(groups !== undefined && { groups }), part, images: withImages, strict, ...(await feedSettings(store, flags, log)), signal });
+}
+
+/** Serves until `signal` is aborted. @param onReady is told the address */
+export async function serveBatches(store: string, flags: ServeFlags, log: Log, signal: AbortSignal, onReady: (url: string) => void): Promise<void> {
+  const feed = await openBatchFeed(await openStoreToRead(store), await feedSettings(store, flags, log));
+  let server: FeedServer | null = null;
+  try {
+    server = await serveFeed(feed, {
+      host: flags.host, port: flags.port, log,
+      memoryBytes: flags.memoryMb * 2 ** 20, streamsMax: flags.streams, stallMs: flags.stallSeconds * 1000, batchesHeld: flags.ahead + 2,
+    });
+    onReady(server.url);
+    await new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+  } finally {
+    await server?.close();
+    await feed.close();
+  }
+}
+
+async function feedSettings(store: string, { recipe, source, cacheMb, ahead, reads, verify }: FeedFlags, log: Log) {
+  const locations = await sourceLocations(store, source);
+  return { recipe: recipe === undefined ? null : (await loadRecipe(recipe)).recipe, locations, log, cacheBytes: cacheMb * 2 ** 20, ahead, readsAtOnce: reads, verify };
+}
+
+/** Folder of each source: as given (`name=folder`), else where it lay when the store was made. @throws {WinnowError} CONFIG_INVALID */
+export async function sourceLocations(store: string, given: readonly string[]): Promise<Record<string, string>> {
+  return { ...(await loggedLocations(store)), ...parseSources(given) };
+}
+
+/** Folders of the sources as `name=folder`. @throws {WinnowError} CONFIG_INVALID */
+function parseSources(sources: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    sources.map((source) => {
+      const [, name, folder] = /^([^=]+)=(.+)$/.exec(source) ?? [];
+      if (name === undefined || folder === undefined) throw new WinnowError('CONFIG_INVALID', `Expected --source to be name=folder, got "${source}"`);
+      return [name, folder];
+    }),
+  );
+}
+
+const RUN_LOG = 'run-log.ndjson';
+
+/** Where the sources lay when the store was made, as its run log tells; nothing without one. */
+async function loggedLocations(store: string): Promise<Record<string, string>> {
+  const opened = await openStoreToRead(store);
+  if ((await opened.head(RUN_LOG)) === null) return {};
+  const text = new TextDecoder().decode(await opened.read(RUN_LOG));
+  const locations: Record<string, string> = {};
+  for (const line of text.split('\n').filter((one) => one !== '')) {
+    try {
+      Object.assign(locations, (JSON.parse(line) as { locations?: Record<string, string> }).locations);
+    } catch {
+      // A line cut off by a crash tells nothing.
+    }
+  }
+  return locations;
+}
