@@ -6,16 +6,19 @@ import { constants } from 'node:fs';
 import { type FileHandle, open, realpath, stat } from 'node:fs/promises';
 import { WinnowError } from '../errors.ts';
 import type { ByteReader, ImageBytes, ImagePlace } from './image.ts';
+import { isS3Uri } from '../store/s3-uri.ts';
+import { type S3Images, openS3Images } from './s3-bytes.ts';
 import { faultReason, isInside, isPlainPath, sourceError, systemCode } from './path.ts';
 
 /** Tars kept open between reads, and folders remembered to lie inside; either is looked up again when dropped. */
 const OPEN_TARS = 16;
 const KNOWN_FOLDERS = 4096;
 
-/** @param locations folder of each source, by name */
+/** @param locations folder, or `s3://bucket/prefix`, of each source, by name */
 export function openByteReader(locations: Readonly<Record<string, string>>): ByteReader {
   const roots = new Map<string, Promise<string>>();
   const folders = new Map<string, Promise<string>>();
+  const buckets = new Map<string, Promise<S3Images>>();
   const tars = createTarCache();
   const rootOf = (source: string): Promise<string> => remember(roots, source, Number.POSITIVE_INFINITY, () => realRoot(source, locations));
   const openInside = async ({ source, path }: ImagePlace): Promise<{ file: FileHandle; sizeBytes: number }> => {
@@ -28,6 +31,8 @@ export function openByteReader(locations: Readonly<Record<string, string>>): Byt
   };
   return {
     read: async (place, sizeBytesMax) => {
+      const location = Object.hasOwn(locations, place.source) ? locations[place.source]! : '';
+      if (isS3Uri(location)) return (await remember(buckets, location, Number.POSITIVE_INFINITY, () => openS3Images(location))).read(place, sizeBytesMax);
       try {
         return place.offset < 0 ? await readWhole(await openInside(place), sizeBytesMax) : await readMember(place, sizeBytesMax, tars, openInside);
       } catch (error) {

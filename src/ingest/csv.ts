@@ -2,16 +2,17 @@
 import { pipeline } from 'node:stream';
 import { CsvError, parse } from 'csv-parse';
 import { WinnowError } from '../errors.ts';
+import type { ListFile } from './list-file.ts';
 import { sourceError } from './path.ts';
-import { type ListRecord, RECORDS, RECORD_BYTES_MAX, openList, recordOf, requireColumns } from './record.ts';
+import { type ListRecord, RECORDS, RECORD_BYTES_MAX, recordOf, requireColumns } from './record.ts';
 import type { Listing } from './rows.ts';
 
 /** @throws {WinnowError} INPUT_MALFORMED with the line when a row does not fit the header */
-export async function* readCsv(path: string, needed: readonly string[], listing: Listing): AsyncIterable<ListRecord[]> {
-  const { file } = await openList(path);
+export async function* readCsv(file: ListFile, needed: readonly string[], listing: Listing): AsyncIterable<ListRecord[]> {
+  const { name: path } = file;
   const parser = parse({ bom: true, delimiter: ',', record_delimiter: ['\r\n', '\n'], skip_empty_lines: true, max_record_size: RECORD_BYTES_MAX });
   const last = { byte: -1 };
-  pipeline(checkUtf8(file.createReadStream(), path, last), parser, () => undefined); // an error reaches the loop below
+  pipeline(checkUtf8(file.chunks(), path, last), parser, () => undefined); // an error reaches the loop below
   let header: readonly string[] | null = null;
   let records: ListRecord[] = [];
   try {

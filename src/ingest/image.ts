@@ -15,11 +15,11 @@ const sourceName = z
 export const SourceConfig = z
   .strictObject({
     name: sourceName.optional(),
-    folder: z.string().min(1).optional().describe('A folder, read recursively in code-unit order of the relative path. Links that leave the folder are not followed.'),
-    tars: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).optional().describe('WebDataset tars: a folder of .tar files, one .tar, or a list of them. Bytes are read in place.'),
-    list: z.string().min(1).optional().describe('A .csv, .jsonl or .parquet file with one image a row.'),
+    folder: z.string().min(1).optional().describe('A folder or s3://bucket/prefix, read recursively in code-unit order of the relative path. Links that leave the folder are not followed.'),
+    tars: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).optional().describe('WebDataset tars: a folder of .tar files, one .tar, or a list of them, on this machine or in one bucket (s3://bucket/…). Bytes are read in place.'),
+    list: z.string().min(1).optional().describe('A .csv, .jsonl or .parquet file with one image a row, on this machine or in a bucket.'),
     column: z.string().min(1).default('uri').describe('`list`: the column that holds the path or URI.'),
-    root: z.string().min(1).optional().describe('`list`: the folder that relative entries start from. Default: the folder of the list.'),
+    root: z.string().min(1).optional().describe('`list`: the folder or s3://bucket/prefix that entries start from and may not leave. Default: the folder of the list. A list in a bucket names images in buckets only.'),
     label: z
       .union([z.literal('parent'), z.literal('none'), z.strictObject({ column: z.string().min(1) }), z.strictObject({ extension: z.string().min(1) })])
       .default('none')
@@ -41,7 +41,7 @@ export interface NamedSource {
   readonly config: SourceConfig;
   readonly name: string;
   readonly kind: 'folder' | 'tars' | 'list';
-  /** Folder that the `path` of every row starts from. */
+  /** Folder, or `s3://bucket/prefix` with where its server is, that the `path` of every row starts from. */
   readonly location: string;
   /** What was named: the folder, the tars and folders of tars in the order given, or the list. */
   readonly entries: readonly string[];

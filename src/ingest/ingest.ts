@@ -22,9 +22,11 @@ import {
   type SourceConfig,
   imageColumns,
 } from './image.ts';
+import { isS3Uri, type S3Options } from '../store/s3-uri.ts';
 import { listEntries } from './list.ts';
 import { extensionOf, isInside, sourceError } from './path.ts';
 import { type Listing, createRowBuffer, rowAt } from './rows.ts';
+import { requireS3Path, resolveS3Source } from './s3-source.ts';
 import { listFolder } from './scan.ts';
 import { listTars } from './tar.ts';
 
@@ -32,10 +34,11 @@ import { listTars } from './tar.ts';
  * Gives every source its name and absolute paths. Touches no file.
  *
  * @param baseDirectory folder that relative paths start from
- * @throws {WinnowError} CONFIG_INVALID when two sources have one name
+ * @param s3 where the object store is, when an s3:// name does not say; it becomes part of the location
+ * @throws {WinnowError} CONFIG_INVALID when two sources have one name, or an s3:// name is no such
  */
-export function resolveSources(configs: readonly SourceConfig[], baseDirectory: string): NamedSource[] {
-  const sources = configs.map((config) => resolveSource(config, baseDirectory));
+export function resolveSources(configs: readonly SourceConfig[], baseDirectory: string, s3: S3Options = {}): NamedSource[] {
+  const sources = configs.map((config) => resolveSource(config, baseDirectory, s3));
   requireDistinctNames(sources);
   return sources;
 }
@@ -64,14 +67,16 @@ export interface IngestRequest {
 export async function ingest(context: RunContext, { path: prefix, sources }: IngestRequest): Promise<StoredManifest<ImagesManifest>> {
   requireDistinctNames(sources);
   throwIfAborted(context.signal);
-  for (const source of sources) for (const path of [...source.entries, source.location]) await requirePath(path, source);
+  for (const source of sources) for (const path of [...source.entries, source.location]) await requirePath(path, source, context.signal);
   await context.store.remove(`${prefix}/manifest.json`); // otherwise `runStage` would keep the old listing
   const config = { sources: sources.map(manifestConfig) };
   return runStage<ImagesManifest>(context, { path: prefix, stage: 'ingest', config, inputs: [], seeded: false, make: () => writeListing(context, prefix, sources) });
 }
 
-function resolveSource(config: SourceConfig, baseDirectory: string): NamedSource {
+function resolveSource(config: SourceConfig, baseDirectory: string, s3: S3Options): NamedSource {
   const absolute = (path: string): string => resolve(baseDirectory, path);
+  const remote = resolveS3Source(config, s3, absolute);
+  if (remote !== null) return { config, kind: remote.kind, name: nameOf(config, remote.path), location: remote.location, entries: remote.entries };
   if (config.folder !== undefined) {
     const folder = absolute(config.folder);
     return { config, kind: 'folder', name: nameOf(config, folder), location: folder, entries: [folder] };
@@ -107,7 +112,8 @@ function requireDistinctNames(sources: readonly NamedSource[]): void {
   }
 }
 
-async function requirePath(path: string, source: NamedSource): Promise<void> {
+async function requirePath(path: string, source: NamedSource, signal: AbortSignal): Promise<void> {
+  if (isS3Uri(path)) return requireS3Path(path, source, signal);
   await stat(path).catch((error: unknown) => {
     throw sourceError(`find ${path} of source ${source.name}`, error);
   });
@@ -137,7 +143,8 @@ async function writeListing(context: RunContext, path: string, sources: readonly
   const table = createPartWriter(context, path, sources.some(({ kind }) => kind !== 'folder'));
   const placed: ImagesResult['sources'][number][] = [];
   const stats: Record<string, SourceStats> = {};
-  const avoid = await realpath(context.store.uri).catch(() => undefined); // a store elsewhere has no path
+  const { uri } = context.store;
+  const avoid = isS3Uri(uri) ? uri : await realpath(uri).catch(() => undefined); // a store elsewhere has no path
   for (const source of sources) {
     const counts: Counts = {};
     const firstRow = table.rowCount();

@@ -1,16 +1,18 @@
 /** Streams the records of a JSON Lines file: UTF-8, one object a line, lines ended by a line feed. */
 import { WinnowError } from '../errors.ts';
+import type { ListFile } from './list-file.ts';
 import { sourceError } from './path.ts';
-import { type ListRecord, RECORDS, RECORD_BYTES_MAX, openList, parseJson, requireColumns } from './record.ts';
+import { type ListRecord, RECORDS, RECORD_BYTES_MAX, parseJson, requireColumns } from './record.ts';
 import type { Listing } from './rows.ts';
 
 /** A needed name may be absent from some lines, not from all. @throws {WinnowError} INPUT_MALFORMED with the line */
-export async function* readJsonLines(path: string, needed: readonly string[], listing: Listing): AsyncIterable<ListRecord[]> {
+export async function* readJsonLines(file: ListFile, needed: readonly string[], listing: Listing): AsyncIterable<ListRecord[]> {
+  const { name: path } = file;
   const missing = new Set(needed);
   const seen = new Set<string>();
   let records: ListRecord[] = [];
   let number = 0;
-  for await (const line of linesOf(path)) {
+  for await (const line of linesOf(file)) {
     number += 1;
     const record = parseLine(line, number, path);
     if (record === null) {
@@ -42,12 +44,11 @@ function parseLine(line: Uint8Array, number: number, path: string): ListRecord |
   throw new WinnowError('INPUT_MALFORMED', `Expected a JSON object on line ${number} of ${path}, got ${value === null ? 'null' : Array.isArray(value) ? 'an array' : `a ${typeof value}`}`);
 }
 
-async function* linesOf(path: string): AsyncIterable<Uint8Array> {
-  const { file } = await openList(path);
+async function* linesOf(file: ListFile): AsyncIterable<Uint8Array> {
   let pieces: Uint8Array[] = [];
   let heldBytes = 0;
   try {
-    for await (const chunk of file.createReadStream() as AsyncIterable<Buffer>) {
+    for await (const chunk of file.chunks()) {
       let start = 0;
       for (let end = chunk.indexOf(LINE_FEED); end >= 0; end = chunk.indexOf(LINE_FEED, start)) {
         yield Buffer.concat([...pieces, chunk.subarray(start, end)]);
@@ -57,10 +58,10 @@ async function* linesOf(path: string): AsyncIterable<Uint8Array> {
       }
       pieces.push(chunk.subarray(start));
       heldBytes += chunk.length - start;
-      if (heldBytes > RECORD_BYTES_MAX) throw new WinnowError('INPUT_MALFORMED', `Expected lines of at most ${RECORD_BYTES_MAX} bytes in ${path}, got a longer one`);
+      if (heldBytes > RECORD_BYTES_MAX) throw new WinnowError('INPUT_MALFORMED', `Expected lines of at most ${RECORD_BYTES_MAX} bytes in ${file.name}, got a longer one`);
     }
   } catch (error) {
-    throw sourceError(`read the list ${path}`, error);
+    throw sourceError(`read the list ${file.name}`, error);
   }
   if (heldBytes > 0) yield Buffer.concat(pieces);
 }

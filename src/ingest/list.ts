@@ -8,15 +8,29 @@ import { fileURLToPath } from 'node:url';
 import { WinnowError, throwIfAborted } from '../errors.ts';
 import { readCsv } from './csv.ts';
 import type { ImageRows, NamedSource } from './image.ts';
+import { type ListFile, listName, openList } from './list-file.ts';
 import { readJsonLines } from './jsonl.ts';
 import { readParquet } from './parquet.ts';
-import { extensionOf, isInside, parentOf } from './path.ts';
+import { extensionOf, isInside, isPlainPath, parentOf } from './path.ts';
 import { type ListRecord, jsonText } from './record.ts';
 import { type ImageRow, type Listing, createRowBuffer } from './rows.ts';
+import { s3Name } from './s3-source.ts';
+import { isS3Uri } from '../store/s3-uri.ts';
 
 /** The images of a list source. */
 export async function* listEntries(source: NamedSource, listing: Listing): AsyncIterable<ImageRows> {
-  const path = source.entries[0]!;
+  const path = listName(source.entries[0]!);
+  const read = readerOf(path);
+  const file = await openList(source.entries[0]!);
+  try {
+    yield* listRecords(source, listing, file, read);
+  } finally {
+    await file.close();
+  }
+}
+
+async function* listRecords(source: NamedSource, listing: Listing, file: ListFile, read: typeof readCsv): AsyncIterable<ImageRows> {
+  const path = file.name;
   const { label, column } = source.config;
   const labelColumn = typeof label === 'object' && 'column' in label ? label.column : null;
   const list: OpenList = { source, listing, path, roots: await rootsOf(source.location), labelColumn, reserved: new Set([column, CAPTION, ...(labelColumn === null ? [] : [labelColumn])]) };
@@ -24,7 +38,7 @@ export async function* listEntries(source: NamedSource, listing: Listing): Async
   let number = 0;
   let readable = 0;
   let strayed: string | null = null;
-  for await (const records of readerOf(path)(path, labelColumn === null ? [column] : [column, labelColumn], listing)) {
+  for await (const records of read(file, labelColumn === null ? [column] : [column, labelColumn], listing)) {
     throwIfAborted(listing.signal);
     for (const record of records) {
       number += 1;
@@ -38,7 +52,7 @@ export async function* listEntries(source: NamedSource, listing: Listing): Async
     }
   }
   if (readable === 0 && strayed !== null) {
-    throw new WinnowError('INPUT_MALFORMED', `Expected entries of ${path} to lie under ${source.location}, got none that do, the first is ${JSON.stringify(strayed)}: set \`root\` to the folder that holds the images`);
+    throw new WinnowError('INPUT_MALFORMED', `Expected entries of ${path} to lie under ${isS3Uri(source.location) ? s3Name(source.location) : source.location}, got none that do, the first is ${JSON.stringify(strayed)}: set \`root\` to the folder that holds the images`);
   }
   if (rows.rowCount > 0) yield rows.take();
 }
@@ -55,6 +69,7 @@ interface OpenList {
 }
 
 async function rootsOf(location: string): Promise<string[]> {
+  if (isS3Uri(location)) return [s3Name(location)];
   const real = await realpath(location).catch(() => location);
   return real === location ? [location] : [location, real];
 }
@@ -82,7 +97,7 @@ function rowOf(list: OpenList, record: ListRecord, number: number): (ImageRow & 
   const others = Object.keys(record).filter((name) => !list.reserved.has(name));
   return {
     outside: inside === null,
-    uri: inside === null && FILE_URL.test(entry) ? entry : `${source.name}/${path}`,
+    uri: inside === null && (FILE_URL.test(entry) || isS3Uri(entry)) ? entry : `${source.name}/${path}`,
     path,
     source: source.name,
     offset: -1,
@@ -96,6 +111,7 @@ function rowOf(list: OpenList, record: ListRecord, number: number): (ImageRow & 
 
 /** The entry relative to the root, or null when it does not lie under it. */
 function pathOf({ path: where, source, roots }: OpenList, entry: string, number: number): string | null {
+  if (isS3Uri(source.location)) return keyOf(entry, roots[0]!);
   let path = entry;
   if (FILE_URL.test(entry)) {
     try {
@@ -105,13 +121,22 @@ function pathOf({ path: where, source, roots }: OpenList, entry: string, number:
     }
   } else if (OTHER_URL.test(entry)) {
     const scheme = entry.slice(0, entry.indexOf(':'));
-    throw new WinnowError('INPUT_MALFORMED', `Expected paths or file: URLs in column ${source.config.column} of ${where}, got ${JSON.stringify(entry.slice(0, 200))} at row ${number}: reading ${scheme}: comes with a later version`);
+    const says = isS3Uri(entry) ? 'set `root` to the s3://bucket/prefix that the images lie under' : `reading ${scheme}: comes with a later version`;
+    throw new WinnowError('INPUT_MALFORMED', `Expected paths or file: URLs in column ${source.config.column} of ${where}, got ${JSON.stringify(entry.slice(0, 200))} at row ${number}: ${says}`);
   }
   const normal = posix.normalize(path);
   if (posix.isAbsolute(normal)) {
     const root = roots.find((folder) => normal !== folder && isInside(folder, normal));
     return root === undefined ? null : normal.slice(root.endsWith('/') ? root.length : root.length + 1);
   }
+  return normal === '.' || normal === './' || normal === '..' || normal.startsWith('../') ? null : normal;
+}
+
+/** In a bucket nothing but keys under the root has a path: a file of this machine never does. */
+function keyOf(entry: string, root: string): string | null {
+  if (isS3Uri(entry)) return entry.startsWith(`${root}/`) && isPlainPath(entry.slice(root.length + 1)) ? entry.slice(root.length + 1) : null;
+  if (FILE_URL.test(entry) || OTHER_URL.test(entry) || entry.startsWith('/')) return null;
+  const normal = posix.normalize(entry);
   return normal === '.' || normal === './' || normal === '..' || normal.startsWith('../') ? null : normal;
 }
 

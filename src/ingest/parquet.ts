@@ -6,29 +6,26 @@
 import * as zlib from 'node:zlib';
 import { type AsyncBuffer, type Compressors, type SchemaTree, parquetMetadataAsync, parquetScan, parquetSchema } from 'hyparquet';
 import { WinnowError } from '../errors.ts';
+import type { ListFile } from './list-file.ts';
 import { sourceError, systemCode } from './path.ts';
-import { type ListRecord, RECORDS, openList, recordOf, requireColumns } from './record.ts';
+import { type ListRecord, RECORDS, recordOf, requireColumns } from './record.ts';
 import type { Listing } from './rows.ts';
 
 /** Holds one row group's columns. @throws {WinnowError} INPUT_MALFORMED when it is not Parquet, or packed in another way */
-export async function* readParquet(path: string, needed: readonly string[], listing: Listing): AsyncIterable<ListRecord[]> {
-  const { file, sizeBytes } = await openList(path);
-  try {
-    const bytes: AsyncBuffer = { byteLength: sizeBytes, slice: (start, end = sizeBytes) => readRange(file, start, end) };
-    const metadata = await attempt(path, () => parquetMetadataAsync(bytes));
-    const columns = parquetSchema(metadata).children;
-    requireColumns(needed, columns.map(nameOf), path);
-    const names = columns.filter((column) => needed.includes(nameOf(column)) || !holdsBytes(column)).map(nameOf);
-    listing.count('binary-column', columns.length - names.length);
-    const scan = await attempt(path, () => parquetScan({ file: bytes, metadata, columns: names, compressors: COMPRESSORS }));
-    for (const { rowStart, rowEnd } of scan.ranges) {
-      const values = await attempt(path, () => allOf(names.map((column) => scan.readColumn({ column, rowStart, rowEnd }))));
-      for (let from = 0; from < rowEnd - rowStart; from += RECORDS) {
-        yield Array.from({ length: Math.min(RECORDS, rowEnd - rowStart - from) }, (_, i) => recordOf(names, (column) => values[column]![from + i]));
-      }
+export async function* readParquet(list: ListFile, needed: readonly string[], listing: Listing): AsyncIterable<ListRecord[]> {
+  const { name: path, sizeBytes } = list;
+  const bytes: AsyncBuffer = { byteLength: sizeBytes, slice: async (start, end = sizeBytes) => exactBuffer(await list.read(start, end)) };
+  const metadata = await attempt(path, () => parquetMetadataAsync(bytes));
+  const columns = parquetSchema(metadata).children;
+  requireColumns(needed, columns.map(nameOf), path);
+  const names = columns.filter((column) => needed.includes(nameOf(column)) || !holdsBytes(column)).map(nameOf);
+  listing.count('binary-column', columns.length - names.length);
+  const scan = await attempt(path, () => parquetScan({ file: bytes, metadata, columns: names, compressors: COMPRESSORS }));
+  for (const { rowStart, rowEnd } of scan.ranges) {
+    const values = await attempt(path, () => allOf(names.map((column) => scan.readColumn({ column, rowStart, rowEnd }))));
+    for (let from = 0; from < rowEnd - rowStart; from += RECORDS) {
+      yield Array.from({ length: Math.min(RECORDS, rowEnd - rowStart - from) }, (_, i) => recordOf(names, (column) => values[column]![from + i]));
     }
-  } finally {
-    await file.close();
   }
 }
 
@@ -47,14 +44,9 @@ function holdsBytes(column: SchemaTree): boolean {
   return false;
 }
 
-async function readRange(file: Awaited<ReturnType<typeof openList>>['file'], start: number, end: number): Promise<ArrayBuffer> {
-  const bytes = new Uint8Array(end - start);
-  for (let filled = 0; filled < bytes.length; ) {
-    const { bytesRead } = await file.read(bytes, filled, bytes.length - filled, start + filled);
-    if (bytesRead === 0) throw new Error(`the file ends at byte ${start + filled}`);
-    filled += bytesRead;
-  }
-  return bytes.buffer;
+function exactBuffer(bytes: Uint8Array): ArrayBuffer {
+  const isWhole = bytes.byteLength === bytes.buffer.byteLength && bytes.buffer instanceof ArrayBuffer;
+  return isWhole ? (bytes.buffer as ArrayBuffer) : (bytes.slice().buffer as ArrayBuffer);
 }
 
 /** Waits for all even when one fails, so that no rejection is left without anybody to hear it. */
@@ -67,7 +59,7 @@ async function attempt<T>(path: string, action: () => Promise<T>): Promise<T> {
   try {
     return await action();
   } catch (error) {
-    if (/^E[A-Z]+$/.test(systemCode(error))) throw sourceError(`read the list ${path}`, error);
+    if (error instanceof WinnowError || /^E[A-Z]+$/.test(systemCode(error))) throw sourceError(`read the list ${path}`, error);
     throw new WinnowError('INPUT_MALFORMED', `Expected a Parquet file that can be read at ${path}, got: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }
 }

@@ -1,8 +1,5 @@
 /** One row of a list file, whatever its format: column name to value. */
-import { constants } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
 import { WinnowError } from '../errors.ts';
-import { sourceError } from './path.ts';
 
 /** Strings, numbers, bigints, booleans, dates, nulls, arrays and objects of these. */
 export type ListRecord = Readonly<Record<string, unknown>>;
@@ -21,17 +18,6 @@ export const RECORDS = 1024;
 
 /** A record above this is taken for a damaged file, such as an open quote. */
 export const RECORD_BYTES_MAX = 2 ** 24;
-
-/** @throws {WinnowError} INPUT_MISSING, STORE_DENIED, INPUT_MALFORMED when it is not a regular file */
-export async function openList(path: string): Promise<{ file: FileHandle; sizeBytes: number }> {
-  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
-    throw sourceError(`open the list ${path}`, error);
-  });
-  const facts = await file.stat();
-  if (facts.isFile()) return { file, sizeBytes: facts.size };
-  await file.close();
-  throw new WinnowError('INPUT_MALFORMED', `Expected a list at ${path}, got something that is not a file`);
-}
 
 /** @throws {WinnowError} INPUT_MALFORMED naming the columns there are */
 export function requireColumns(needed: readonly string[], present: readonly string[], where: string): void {

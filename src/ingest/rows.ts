@@ -21,6 +21,14 @@ export interface Listing {
   count(reason: SkipReason | Remark, times?: number): void;
 }
 
+/** Files of a folder, as a scan hands them on. */
+export interface FoundFiles {
+  /** Relative to the folder, ascending by code units over all batches. */
+  readonly paths: readonly string[];
+  /** Bytes of each. */
+  readonly sizes: Float64Array;
+}
+
 /** Rows, and UTF-16 units of text, that a lister gathers before it hands them on. */
 export const BATCH_ROWS = 1024;
 const BATCH_TEXT = 2 ** 23;

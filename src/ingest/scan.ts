@@ -8,13 +8,16 @@ import { readdir, realpath, stat } from 'node:fs/promises';
 import { WinnowError, throwIfAborted } from '../errors.ts';
 import { IMAGE_EXTENSIONS, type ImageRows, type NamedSource } from './image.ts';
 import { extensionOf, isInside, parentOf, sourceError, systemCode } from './path.ts';
-import { BATCH_ROWS, type Listing, createRowBuffer } from './rows.ts';
+import { BATCH_ROWS, type FoundFiles, type Listing, createRowBuffer } from './rows.ts';
+import { scanS3Folder } from './s3-scan.ts';
+import { isS3Uri } from '../store/s3-uri.ts';
 
-/** The images of a folder source. Opens no file. */
+/** The images of a folder source, on a disk or in a bucket. Opens no file. */
 export async function* listFolder(source: NamedSource, listing: Listing): AsyncIterable<ImageRows> {
   const extensions = new Set<string>(source.config.extensions ?? IMAGE_EXTENSIONS);
   const rows = createRowBuffer();
-  for await (const { paths, sizes } of scanFolder(source.location, extensions, listing)) {
+  const scan = isS3Uri(source.location) ? scanS3Folder : scanFolder;
+  for await (const { paths, sizes } of scan(source.location, extensions, listing)) {
     for (let i = 0; i < paths.length; i++) {
       const path = paths[i]!;
       const label = source.config.label === 'parent' ? parentOf(path) : null;
@@ -22,13 +25,6 @@ export async function* listFolder(source: NamedSource, listing: Listing): AsyncI
     }
     yield rows.take();
   }
-}
-
-export interface FoundFiles {
-  /** Relative to the folder, ascending by code units over all batches. */
-  readonly paths: readonly string[];
-  /** Bytes of each. */
-  readonly sizes: Float64Array;
 }
 
 /**

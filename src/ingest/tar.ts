@@ -8,14 +8,17 @@ import { WinnowError, throwIfAborted } from '../errors.ts';
 import { IMAGE_EXTENSIONS, type ImageRows, type NamedSource } from './image.ts';
 import { extensionOf, isInside, parentOf, sourceError } from './path.ts';
 import { type Listing, type RowBuffer, createRowBuffer } from './rows.ts';
+import { openS3Tar, s3TarsUnder } from './s3-tar.ts';
+import { s3Name } from './s3-source.ts';
 import { scanFolder } from './scan.ts';
 import { type TarBytes, type TarMember, openTar, tarMembers } from './tar-members.ts';
+import { isS3Uri } from '../store/s3-uri.ts';
 
 /** The images of a tars source: the tars in the order named, those of a folder sorted, members as they lie. */
 export async function* listTars(source: NamedSource, listing: Listing): AsyncIterable<ImageRows> {
   const rows = createRowBuffer();
   for await (const path of tarPaths(source, listing)) {
-    const { tar, close } = await openTar(`${source.location}/${path}`);
+    const { tar, close } = await (isS3Uri(source.location) ? openS3Tar(source.location, path, listing.signal) : openTar(`${source.location}/${path}`));
     try {
       for await (const batch of listTar(tar, path, source, listing, rows)) yield batch;
     } finally {
@@ -28,7 +31,7 @@ export async function* listTars(source: NamedSource, listing: Listing): AsyncIte
 export async function* listTar(tar: TarBytes, path: string, source: NamedSource, listing: Listing, rows: RowBuffer = createRowBuffer()): AsyncIterable<ImageRows> {
   const extensions = new Set<string>(source.config.extensions ?? IMAGE_EXTENSIONS);
   const sample: Sample = { source, listing, path, extensions, key: null, images: [], text: new Map() };
-  for await (const member of tarMembers(tar, `${source.location}/${path}`, () => listing.count('tar-unended'))) {
+  for await (const member of tarMembers(tar, `${isS3Uri(source.location) ? s3Name(source.location) : source.location}/${path}`, () => listing.count('tar-unended'))) {
     throwIfAborted(listing.signal);
     await addMember(sample, member, tar, rows);
     if (rows.isFull) yield rows.take();
@@ -41,7 +44,8 @@ async function* tarPaths(source: NamedSource, listing: Listing): AsyncIterable<s
   const seen = new Set<string>();
   for (const entry of source.entries) {
     const prefix = entry.slice(source.location.length).replace(/^\//, '');
-    for await (const path of tarsUnder(entry, prefix, source, listing)) {
+    const found = isS3Uri(entry) ? s3TarsUnder(entry, source, listing) : tarsUnder(entry, prefix, source, listing);
+    for await (const path of found) {
       if (seen.has(path)) throw new WinnowError('CONFIG_INVALID', `Expected every tar of source ${source.name} to be named once, got ${path} twice`);
       seen.add(path);
       yield path;

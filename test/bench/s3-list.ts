@@ -1,0 +1,75 @@
+/**
+ * Lists 100,000 keys of a bucket as a source of images, page after page and with pages fetched ahead, with the given
+ * milliseconds of delay before each answer: seconds, calls and memory, and whether both give the same rows in the same order.
+ *
+ *   npx tsx test/bench/s3-list.ts [keys=100000] [folders=100] [delay=30]
+ */
+import { createHash } from 'node:crypto';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SourceConfig } from '../../src/ingest/image.ts';
+import { listSource, resolveSources } from '../../src/ingest/ingest.ts';
+import { openS3Bucket } from '../../src/store/s3-bucket.ts';
+import { listKeys } from '../../src/store/s3-list.ts';
+import { startS3Proxy } from '../helpers/s3-proxy.ts';
+import { startS3Server } from '../helpers/s3-server.ts';
+
+const [keys = 100_000, folders = 100, delayMs = 30] = process.argv.slice(2).map(Number);
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+
+const server = await startS3Server();
+const proxy = await startS3Proxy(server.s3.endpoint);
+try {
+  if (server.folder === null) throw new Error('Expected s3rver, whose objects are files that can be made here');
+  const rows = Math.ceil(keys / folders);
+  for (let f = 0; f < folders; f++) {
+    const folder = join(server.folder, 'images', 'pool', `class-${String(f).padStart(4, '0')}`);
+    await mkdir(folder, { recursive: true });
+    for (let from = 0; from < rows; from += 200) {
+      await Promise.all(Array.from({ length: Math.min(200, rows - from) }, async (_, i) => {
+        const path = join(folder, `${String(from + i).padStart(7, '0')}.jpg._S3rver_object`);
+        await Promise.all([writeFile(path, 'x'), writeFile(`${path}.md5`, '9dd4e461268c8034f5c8564e155c67a6')]);
+      }));
+    }
+  }
+  const s3 = { ...server.s3, endpoint: proxy.endpoint };
+  const bucket = await openS3Bucket('images', { s3 });
+  await bucket.probe('pool/'); // s3rver walks its folders once
+  const baseMb = process.memoryUsage().rss / 2 ** 20;
+  let peakMb = 0;
+  const timer = setInterval(() => (peakMb = Math.max(peakMb, process.memoryUsage().rss / 2 ** 20)), 20);
+  const measure = async (name: string, batches: AsyncIterable<readonly string[]>): Promise<void> => {
+    peakMb = 0;
+    const calls = proxy.calls.count;
+    const started = performance.now();
+    const hash = createHash('sha256');
+    let count = 0;
+    for await (const names of batches) {
+      count += names.length;
+      for (const name of names) hash.update(`${name}\n`);
+    }
+    const seconds = (performance.now() - started) / 1000;
+    say(`${name}: ${count} keys, ${seconds.toFixed(1)} s, ${proxy.calls.count - calls} calls, RSS ${peakMb.toFixed(0)} MB at most (${baseMb.toFixed(0)} before), rows ${hash.digest('hex').slice(0, 12)}`);
+  };
+  const pagesOf = async function* (ahead: number): AsyncGenerator<string[]> {
+    const { sdk, client } = bucket.connection;
+    const pages = listKeys(async ({ prefix, folded, startAfter, token }) => {
+      await sleep(delayMs);
+      const answer = await client.send(new sdk.ListObjectsV2Command({ Bucket: 'images', Prefix: prefix, ...(folded === true && { Delimiter: '/' }), StartAfter: startAfter, ContinuationToken: token }));
+      return { entries: (answer.Contents ?? []).map(({ Key, Size }) => ({ key: Key!, sizeBytes: Size! })), prefixes: (answer.CommonPrefixes ?? []).map(({ Prefix }) => Prefix!), token: answer.NextContinuationToken ?? null };
+    }, 'pool/', ahead);
+    for await (const entries of pages) yield entries.map(({ key }) => key.slice('pool/'.length));
+  };
+  const sourceOf = async function* (): AsyncGenerator<readonly string[]> {
+    const source = resolveSources([SourceConfig.parse({ name: 'pool', folder: 's3://images/pool' })], '/', s3)[0]!;
+    for await (const batch of listSource(source, { signal: undefined, count: () => undefined })) yield batch.path;
+  };
+  await measure(`one page after another, ${delayMs} ms a call`, pagesOf(0));
+  await measure(`16 pages ahead, ${delayMs} ms a call`, pagesOf(16));
+  await measure('as a source of images', sourceOf());
+  clearInterval(timer);
+} finally {
+  await proxy.close();
+  await server.close();
+}
