@@ -12,10 +12,12 @@ import { ClusterConfig } from './cluster/config.ts';
 import { EmbedConfig } from './embed/config.ts';
 import { WinnowError } from './errors.ts';
 import { SourceConfig } from './ingest/image.ts';
-import { BALANCED_PART, MixConfig } from './mix/mixture.ts';
+import { MixConfig } from './mix/config.ts';
+import { BALANCED_PART, homogeneousOf } from './mix/mixture.ts';
 import { RawConfig, RetrieveConfig } from './retrieve/config.ts';
 import { SampleConfig } from './sample/config.ts';
 import { ShardConfig } from './shard/shard.ts';
+import { S3Config } from './store/s3-uri.ts';
 
 export const RECIPE_FORMAT = 'winnow-recipe/1';
 
@@ -40,6 +42,7 @@ export const Recipe = z.strictObject({
   mix: MixConfig.prefault({}).describe('How batches draw from the parts.'),
   shard: ShardConfig.prefault({}).describe('How the dataset is written.'),
   batch: BatchConfig.prefault({}).describe('How batches are cut.'),
+  s3: S3Config.optional().describe('Where the object store is; changes no output.'),
   execution: ExecutionConfig.prefault({}).describe('How the work is done; changes no output.'),
 });
 export type Recipe = z.infer<typeof Recipe>;
@@ -80,7 +83,7 @@ export function parseRecipe(value: unknown, where: string): Readonly<Recipe> {
  * What of a recipe decides the dataset: all but places and the way the work is done, so that the same images give the
  * same manifest wherever they lie and however many cores there are. A model given as a path is told by its file's hash.
  */
-export function lineageRecipe({ execution, pool, retrieve, raw, embed, ...recipe }: Recipe): Record<string, unknown> {
+export function lineageRecipe({ execution, s3, pool, retrieve, raw, embed, ...recipe }: Recipe): Record<string, unknown> {
   const { providers, batchSize, model, ...decisive } = embed;
   const named = model === 'descriptor' || model.startsWith('hf:') ? { model } : {};
   const sourced = <T extends { readonly sources: readonly SourceConfig[] }>(part: T) => ({ ...part, sources: part.sources.map(withoutPlaces) });
@@ -101,10 +104,13 @@ function checkAcross(recipe: Recipe, where: string): void {
   const parts = [BALANCED_PART, ...recipe.retrieve.map(({ name }) => name), ...recipe.raw.map(({ name }) => name)];
   const twice = parts.find((name, i) => parts.indexOf(name) !== i);
   if (twice !== undefined) fail(`two parts are named "${twice}" (the balanced part is always "${BALANCED_PART}"); names must differ`);
-  const { homogeneous, heterogeneous } = recipe.mix;
-  const named = [...(homogeneous === null ? [] : [homogeneous.part]), ...(heterogeneous === 'proportional' ? [] : Object.keys(heterogeneous))];
-  for (const name of named) if (!parts.includes(name)) fail(`mix names the part "${name}", which the recipe does not make${suggest(name, parts)}; parts: ${parts.join(', ')}`);
-  if (homogeneous !== null && heterogeneous !== 'proportional' && homogeneous.part in heterogeneous) fail(`mix.heterogeneous names "${homogeneous.part}", which is the homogeneous part`);
+  for (const { homogeneous, heterogeneous } of [recipe.mix, ...(recipe.mix.phases ?? [])]) {
+    const alone = homogeneousOf({ homogeneous }).map(({ part }) => part);
+    const mixed = typeof heterogeneous === 'object' ? Object.keys(heterogeneous) : [];
+    for (const name of [...alone, ...mixed]) if (!parts.includes(name)) fail(`mix names the part "${name}", which the recipe does not make${suggest(name, parts)}; parts: ${parts.join(', ')}`);
+    const both = alone.find((name) => mixed.includes(name));
+    if (both !== undefined) fail(`mix.heterogeneous names "${both}", which is the homogeneous part`);
+  }
   const { levels, resampling, splits } = recipe.cluster;
   if (levels === 'auto') return;
   levels.forEach((k, l) => {

@@ -28,7 +28,13 @@ const DOORS: Record<string, string[]> = {
   sharp: ['src/embed/decode.ts', 'src/demo/write.ts', 'src/report/contact-sheet.ts'],
   'apache-arrow': ['src/arrow/ipc.ts'],
   pino: ['src/log.ts', 'src/cli/session.ts'],
-  commander: ['src/cli.ts'],
+  commander: ['src/cli.ts', 'src/cli/options.ts', 'src/cli/commands/'],
+  fastify: ['src/batch/serve.ts'],
+  '@aws-sdk/client-s3': ['src/store/s3-client.ts', 'src/store/s3-read.ts', 'src/store/s3-write.ts'],
+  '@aws-sdk/lib-storage': ['src/store/s3-write.ts'],
+  'hyparquet-writer': ['src/export/parquet.ts'],
+  bullmq: ['workers/'],
+  ioredis: ['workers/'],
   'cli-progress': ['src/cli/progress.ts'],
   yaml: ['src/config.ts'],
   'csv-parse': ['src/ingest/'],
@@ -66,7 +72,7 @@ function readSource(path: string): Source {
   };
 }
 
-const sources = [...filesBelow('src'), ...filesBelow('pipelines')].map(readSource);
+const sources = [...filesBelow('src'), ...filesBelow('pipelines'), ...filesBelow('workers')].map(readSource);
 const stageOf = (path: string): string | null => STAGES.find((stage) => path.startsWith(`src/${stage}/`)) ?? null;
 
 describe('layout', () => {

@@ -11,7 +11,7 @@ import { drawRunSheets } from '../report/sheets.ts';
 import type { ProgressSink } from '../run/stage.ts';
 import { packageRoot } from './package-root.ts';
 import { type RunOutcome, run } from './run.ts';
-import { openStore, storeRoot } from './session.ts';
+import { openStore, storeFolder } from '../store/open.ts';
 
 export interface DemoRequest {
   /** A folder of pictures, or null: draw a corpus. */
@@ -27,7 +27,7 @@ export interface DemoRequest {
 /** @throws {WinnowError} whatever ended the run; a second call goes on where it was */
 export async function demo(request: DemoRequest): Promise<RunOutcome> {
   const { store, progress, log, signal } = request;
-  const root = storeRoot(store);
+  const root = storeFolder(store);
   const pictures = request.images ?? (await draw(request, join(root, 'corpus')));
   const loaded = await recipeFor(request.images === null ? 'demo' : 'folder', pictures);
   const { text, json } = await run({ loaded, store, until: 'shard', force: [], progress, log, signal });

@@ -20,7 +20,8 @@ import type { ProgressSink, RunContext } from '../run/stage.ts';
 import { targetCount } from '../sample/config.ts';
 import type { Store } from '../store/store.ts';
 import type { RunOutcome } from './run.ts';
-import { openSession, storeRoot } from './session.ts';
+import { storeFolder } from '../store/open.ts';
+import { openSession } from './session.ts';
 
 export interface LevelsRequest {
   readonly loaded: LoadedRecipe;
@@ -37,14 +38,14 @@ const SAMPLE = 20_000;
 export async function levels(request: LevelsRequest): Promise<RunOutcome> {
   const { loaded, store, progress, log, signal } = request;
   const { locations } = sourcesOf(loaded);
-  const session = await openSession({ store, seed: loaded.recipe.seed, execution: loaded.recipe.execution, locations, signal, log, progress, command: 'levels' });
+  const session = await openSession({ store, seed: loaded.recipe.seed, execution: loaded.recipe.execution, clusterEngine: loaded.recipe.cluster.engine, s3: loaded.recipe.s3, locations, signal, log, progress, command: 'levels' });
   let outcome = 'done';
   try {
     const done = await curate(session.context, loaded, 'embed');
     const images = done.get('images')!.manifest as ImagesManifest;
     const embeddings = done.get('embeddings')!;
     const { report, rows, plan } = await pilotReport(session.context, loaded, images, embeddings as never);
-    const sheets = await drawSheets(session.context.store, images, report, rows, loaded, locations, storeRoot(store));
+    const sheets = await drawSheets(session.context.store, images, report, rows, loaded, locations, storeFolder(store));
     return { text: render(report, plan.draw, sheets), json: { plan, sheets, ...plain(report) } };
   } catch (error) {
     outcome = error instanceof WinnowError ? error.code : 'failed';

@@ -16,6 +16,8 @@ export interface RunRequest {
   readonly progress: ProgressSink;
   readonly log: Log;
   readonly signal: AbortSignal;
+  /** Redis whose workers run the tasks; absent: this process does. */
+  readonly redis?: string | undefined;
 }
 
 export interface RunOutcome {
@@ -29,7 +31,7 @@ export async function run(request: RunRequest): Promise<RunOutcome> {
   const { recipe } = loaded;
   const forced = request.force.map(asStage);
   const { locations } = sourcesOf(loaded);
-  const session = await openSession({ store, seed: recipe.seed, execution: recipe.execution, locations, signal, log, progress, command: `run until ${until}` });
+  const session = await openSession({ store, seed: recipe.seed, execution: recipe.execution, clusterEngine: recipe.cluster.engine, s3: recipe.s3, locations, signal, log, progress, command: `run until ${until}`, ...(request.redis !== undefined && { queue: { redis: request.redis, recipe } }) });
   let outcome = 'done';
   try {
     for (const stage of forced) for (const path of pathsOf(stage, recipe)) await forget(session.context.store, path);

@@ -1,15 +1,15 @@
 /** Puts a run together: store, executor, log, progress, Ctrl-C. The command line is the one place that knows them all. */
 import { availableParallelism } from 'node:os';
-import { fileURLToPath, pathToFileURL } from 'node:url';
 import { prettyFactory } from 'pino-pretty';
 import { pino } from 'pino';
-import type { ExecutionConfig } from '../config.ts';
-import { WinnowError } from '../errors.ts';
+import type { ExecutionConfig, Recipe } from '../config.ts';
 import { type Log, createLog } from '../log.ts';
-import { createLocalExecutor } from '../run/local.ts';
+import { type LocalExecutor, type LocalExecutorOptions, createLocalExecutor } from '../run/local.ts';
 import { appendRunLog } from '../run/run-log.ts';
 import type { Execution, ProgressSink, RunContext } from '../run/stage.ts';
-import { lockFsStore, openFsStore } from '../store/fs.ts';
+import { lockStore, openStore } from '../store/open.ts';
+import type { SearchEngineName } from '../vector/engine.ts';
+import { type S3Options, formatS3Uri, isS3Uri, parseS3Uri } from '../store/s3-uri.ts';
 import type { Store } from '../store/store.ts';
 import { SILENT_PROGRESS, createLogProgress, createProgress, writeAbove } from './progress.ts';
 
@@ -17,12 +17,17 @@ export interface SessionOptions {
   readonly store: string;
   readonly seed: number;
   readonly execution: ExecutionConfig;
+  readonly clusterEngine: SearchEngineName;
   readonly locations: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
   readonly log: Log;
   readonly progress: ProgressSink;
   /** What the run log says was run. */
   readonly command: string;
+  /** Where the object store is, when neither the store's name nor the environment says. */
+  readonly s3?: S3Options | undefined;
+  /** Redis whose workers run the tasks of this recipe; absent: this process does. */
+  readonly queue?: { readonly redis: string; readonly recipe: Recipe };
 }
 
 export interface Session {
@@ -33,23 +38,21 @@ export interface Session {
 
 /** @throws {WinnowError} STORE_BUSY, STORE_DENIED, CONFIG_INVALID */
 export async function openSession(options: SessionOptions): Promise<Session> {
-  const root = storeRoot(options.store);
-  const store = await openFsStore(root);
-  const lock = await lockFsStore(root);
-  const { signal, log, progress, locations, seed } = options;
-  const execution = resolveExecution(options.execution);
-  const executor = createLocalExecutor({
-    store, signal, log, execution, locations,
-    // Each task spreads over all cores by itself: decoders ahead of a model, or a threaded search.
-    tasks: 1,
-    onAdvance: (units, kept) => progress.advance(units, kept),
-    onNote: (text) => progress.note(text),
+  const { signal, log, progress, locations, seed, s3 } = options;
+  const where = { signal, ...(s3 !== undefined && { s3 }) };
+  const store = await openStore(options.store, where);
+  const lock = await lockStore(options.store, { ...where, log });
+  const execution = { ...resolveExecution(options.execution), clusterEngine: options.clusterEngine };
+  const shared = { store, signal, log, execution, locations, onAdvance: (units: number, kept: boolean) => progress.advance(units, kept), onNote: (text: string) => progress.note(text) };
+  const executor = await openExecutor(options, shared).catch(async (error: unknown) => {
+    await lock.release();
+    throw error;
   });
   const started = new Date();
   return {
     context: { store, executor, signal, log, progress, execution, seed, resource: executor.resource },
     close: async (outcome) => {
-      await executor.close();
+      await executor.close(outcome);
       const seconds = (Date.now() - started.getTime()) / 1000;
       await appendRunLog(store, [{ command: options.command, started: started.toISOString(), seconds, outcome, locations }]).catch(() => undefined);
       await lock.release();
@@ -57,23 +60,18 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   };
 }
 
-/** The folder of a store given as a path or a `file:` URL. @throws {WinnowError} CONFIG_INVALID */
-export function storeRoot(store: string): string {
-  if (store === '') throw new WinnowError('CONFIG_INVALID', 'Expected the store to be a folder or a file: URL, got an empty text');
-  if (store.startsWith('file:')) return fileURLToPath(new URL(store, pathToFileURL(`${process.cwd()}/`)));
-  const scheme = /^([a-z][a-z0-9+.-]+):\/\//.exec(store)?.[1];
-  if (scheme !== undefined) throw new WinnowError('CONFIG_INVALID', `Expected the store to be a folder or a file: URL, got ${scheme}://: this version has the file system store only`);
-  return store;
-}
+type SessionExecutor = Pick<LocalExecutor, 'map' | 'resource'> & { close(outcome?: string): Promise<void> };
 
-/** Opens the store that a command line names. @throws {WinnowError} CONFIG_INVALID, STORE_DENIED */
-export function openStore(store: string): Promise<Store> {
-  return openFsStore(storeRoot(store));
+async function openExecutor({ queue, store: name, execution, s3 }: SessionOptions, shared: Omit<LocalExecutorOptions, 'tasks'>): Promise<SessionExecutor> {
+  // Each task spreads over all cores by itself: decoders ahead of a model, or a threaded search.
+  if (queue === undefined) return createLocalExecutor({ ...shared, tasks: 1 });
+  const { createQueueExecutor } = await import('../../workers/executor.ts');
+  return createQueueExecutor({ ...shared, ...queue, settings: execution, storeUri: isS3Uri(name) ? formatS3Uri(parseS3Uri(name, s3 ?? {})) : shared.store.uri });
 }
 
 /** Opens a store that must be there, and writes nothing: it may lie on a read-only disk. @throws {WinnowError} CONFIG_INVALID, INPUT_MISSING */
 export function openStoreToRead(store: string): Promise<Store> {
-  return openFsStore(storeRoot(store), { readOnly: true });
+  return openStore(store, { readOnly: true });
 }
 
 /** Fills in what the recipe leaves to the machine: its cores. */

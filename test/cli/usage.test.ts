@@ -18,7 +18,7 @@ describe('a mistake on the command line', () => {
     ['a missing recipe', ['run'], /^error: missing required argument 'recipe'; try --help$/m],
     ['--steps 0', ['batches', 'store', '--steps', '0'], /^error: option '--steps <n>' argument '0' is invalid.*from 1 up, got 0/],
     ['an unknown stage to force', ['run', join(folder, 'r.yaml'), '--store', join(folder, 'forced'), '--force', 'clusters'], /^CONFIG_INVALID: .*got "clusters".*did you mean "cluster"/],
-    ['a store of another kind', ['run', join(folder, 'r.yaml'), '--store', 's3://bucket/x'], /^CONFIG_INVALID: .*s3:\/\//],
+    ['a store of another kind', ['run', join(folder, 'r.yaml'), '--store', 'gs://bucket/x'], /^CONFIG_INVALID: .*gs:\/\//],
     ['an empty store', ['run', join(folder, 'r.yaml'), '--store', ''], /^CONFIG_INVALID: .*empty/],
   ])('%s', async (_, args, sentence) => {
     await writeFile(join(folder, 'r.yaml'), `format: winnow-recipe/1\nname: r\npool:\n  - folder: ${folder}\n`);
