@@ -54,30 +54,6 @@ export function wholeGraph(resident?: { c: Float32Array; b: Float32Array; k: num
   return { name: 'nearest', inputs: [value('x', 'n', d), count], outputs, nodes, initializers: [constant('c', [k, d], c), constant('b', [1, k], b)] };
 }
 
-/**
- * x [n, d] in 8 bits of step sx about 128, times c [d, k] in 8 bits of steps sc [k], plus b [k] → s [n, k] and the maxima
- * of its groups of 32 columns. The product of whole numbers is exact where 16-bit sums do not saturate.
- */
-export function coarseGraph(): GraphSpec {
-  const inputs: ValueSpec[] = [value('x', 'n', 'd'), { name: 'c', type: 'int8', shape: ['d', 'k'] }, { name: 'sx', type: 'float32', shape: [] }];
-  for (const name of ['sc', 'b']) inputs.push({ name, type: 'float32', shape: ['k'] });
-  return {
-    name: 'coarse',
-    inputs,
-    outputs: [value('s', 'n', 'k'), value('maxima', 'n', 'groups')],
-    nodes: [
-      { op: 'QuantizeLinear', inputs: ['x', 'sx', 'middle'], outputs: ['q'] },
-      { op: 'MatMulIntegerToFloat', domain: 'com.microsoft', inputs: ['q', 'c', 'sx', 'sc', 'middle', '', 'b'], outputs: ['s'] },
-      { op: 'Reshape', inputs: ['s', 'grouped'], outputs: ['sGrouped'] },
-      { op: 'ReduceMax', inputs: ['sGrouped'], outputs: ['maxima'], attributes: { axes: [-1], keepdims: 0 } },
-    ],
-    initializers: [
-      { name: 'grouped', type: 'int64', shape: [3], data: BigInt64Array.of(0n, -1n, BigInt(GROUP)) },
-      { name: 'middle', type: 'uint8', shape: [], data: Uint8Array.of(128) },
-    ],
-  };
-}
-
 /** x [n, d] · cᵀ → s [n, 16]; x is fed, or a constant that stays on the device. */
 export function dotGraph(resident?: { x: Float32Array; n: number; d: number }): GraphSpec {
   const nodes: NodeSpec[] = [{ op: 'Gemm', inputs: ['x', 'c'], outputs: ['s'], attributes: { transB: 1 } }];

@@ -14,8 +14,7 @@ import { availableParallelism } from 'node:os';
 import { encodeModel, type GraphSpec } from '../onnx/graph.ts';
 import { type Provider, type Session, Tensor, instructionSet, openSession, runtimeVersion } from '../onnx/session.ts';
 import { exactDistance, squaredNorms } from './matrix.ts';
-import { COARSE_CENTROIDS_MIN, multipliesExactly, openCoarseNearest } from './onnx-coarse.ts';
-import { CANDIDATES, DATABASE_ROWS, coarseGraph, dotGraph, groupedGraph, productsGraph, wholeGraph } from './onnx-graphs.ts';
+import { CANDIDATES, DATABASE_ROWS, dotGraph, groupedGraph, productsGraph, wholeGraph } from './onnx-graphs.ts';
 import { openFedNearest, openResidentNearest } from './onnx-nearest.ts';
 import { CLOSE, floats, integers, rowsTensor, tiles } from './onnx-tiles.ts';
 import type { NearestSearch, PointDistances, ProductSearch, SearchEngine } from './search.ts';
@@ -35,8 +34,7 @@ const THREADS_MAX = 64;
 /**
  * Opens the engine on the first provider that runs. Distances are ‖x‖² − 2(x·c − ½‖c‖²) with float32 products and
  * float64 norms, absolute error about 2⁻²⁰ (‖x‖² + ‖c‖²); those under 2⁻¹⁷ (‖x‖² + ‖c‖²) are summed again from the
- * differences, so near rows are told apart and equal rows are at distance 0. Among many centroids (onnx-coarse.ts) nearly
- * all distances are such sums.
+ * differences, so near rows are told apart and equal rows are at distance 0.
  *
  * @throws {WinnowError} PROVIDER_UNAVAILABLE when none of the providers runs here
  */
@@ -54,9 +52,6 @@ class Engine implements SearchEngine {
   /** Sessions whose matrices are all fed, by graph: shared by every search, closed with the engine. */
   readonly #shared = new Map<string, Promise<Session>>();
 
-  /** Whether 8-bit products can be trusted here: tried once. */
-  #exactly: Promise<boolean> | undefined;
-
   constructor(nearest: Session, threads: number) {
     this.#provider = nearest.provider;
     this.#threads = threads;
@@ -67,11 +62,7 @@ class Engine implements SearchEngine {
   async nearest(centroids: Float32Array, k: number, d: number): Promise<NearestSearch> {
     assert(k >= 1 && d >= 1 && centroids.length >= k * d, `Expected k × d = ${k} × ${d} centroids, got ${centroids.length} floats`);
     if (this.#provider !== 'cpu') return openResidentNearest((graph) => this.#openOwn(graph), centroids, k, d);
-    const fed = await openFedNearest((name) => this.#open(name, name === 'whole' ? wholeGraph() : groupedGraph()), this.#threads, centroids, k, d);
-    if (k < COARSE_CENTROIDS_MIN) return fed;
-    const coarse = await this.#open('coarse', coarseGraph());
-    this.#exactly ??= multipliesExactly(coarse);
-    return (await this.#exactly) ? openCoarseNearest(coarse, fed, centroids, k, d) : fed;
+    return openFedNearest((name) => this.#open(name, name === 'whole' ? wholeGraph() : groupedGraph()), this.#threads, centroids, k, d);
   }
 
   async distances(points: Float32Array, n: number, d: number): Promise<PointDistances> {
