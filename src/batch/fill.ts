@@ -6,6 +6,7 @@
 import { WinnowError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { randomStream } from '../random.ts';
+import { type WritableRows, copyRow } from '../shard/read.ts';
 import type { DatasetManifest } from '../shard/shard.ts';
 import type { Batch, BatchImages } from './batch.ts';
 import type { ImageReader } from './images.ts';
@@ -60,13 +61,13 @@ export function createImageSource(manifest: DatasetManifest, rows: RowReader, re
         Array.from(index, async (row, i) => {
           const bytes = await reader.read(slots[i]!.facts, slots[i]!.at, signal);
           if (bytes instanceof Uint8Array) return bytes;
-          const { uri } = { uri: facts.uri[i]! };
+          const uri = facts.uri[i]!;
           if (options.strict) throw new WinnowError('INPUT_MISSING', `Expected the bytes of ${uri} (row ${row} of part "${names[batch.part[i]!]}"), could not have them: ${bytes.fault}`, { details: { uri, step: batch.step } });
           const other = await replace(batch.part[i]!, row, options.seed, bytes.fault, signal);
           log.warn({ stage: 'batch', step: batch.step, uri, instead: other.facts.uri[0] }, `batch: ${uri} could not be read (${bytes.fault}); ${other.facts.uri[0]} is in its place`);
           substituted++;
           index[i] = other.index;
-          copyFacts(other.facts, 0, facts, i);
+          copyRow(other.facts, 0, facts, i);
           return other.bytes;
         }),
       );
@@ -77,19 +78,10 @@ export function createImageSource(manifest: DatasetManifest, rows: RowReader, re
   };
 }
 
-interface WritableFacts {
-  readonly id: string[];
-  readonly uri: string[];
-  readonly source: string[];
-  readonly path: string[];
-  readonly offset: Float64Array;
-  readonly length: Float64Array;
-}
-
 /** Reads facts part by part and puts them back in the batch's order; `slots` says where each lies. */
-async function readFacts({ part, index }: Batch, { parts }: DatasetManifest, rows: RowReader): Promise<{ slots: { facts: RowFacts; at: number }[]; facts: WritableFacts }> {
+async function readFacts({ part, index }: Batch, { parts }: DatasetManifest, rows: RowReader): Promise<{ slots: { facts: RowFacts; at: number }[]; facts: WritableRows }> {
   const n = part.length;
-  const facts: WritableFacts = { id: new Array<string>(n), uri: new Array<string>(n), source: new Array<string>(n), path: new Array<string>(n), offset: new Float64Array(n), length: new Float64Array(n) };
+  const facts: WritableRows = { id: new Array<string>(n), uri: new Array<string>(n), source: new Array<string>(n), path: new Array<string>(n), offset: new Float64Array(n), length: new Float64Array(n) };
   const slots = new Array<{ facts: RowFacts; at: number }>(n);
   const some = Array.from(part.keys());
   await Promise.all(
@@ -99,18 +91,9 @@ async function readFacts({ part, index }: Batch, { parts }: DatasetManifest, row
       const read = await rows.read(one, own.map((slot) => index[slot]!));
       own.forEach((slot, at) => {
         slots[slot] = { facts: read, at };
-        copyFacts(read, at, facts, slot);
+        copyRow(read, at, facts, slot);
       });
     }),
   );
   return { slots, facts };
-}
-
-function copyFacts(from: RowFacts, at: number, to: WritableFacts, i: number): void {
-  to.id[i] = from.id[at]!;
-  to.uri[i] = from.uri[at]!;
-  to.source[i] = from.source[at]!;
-  to.path[i] = from.path[at]!;
-  to.offset[i] = from.offset[at]!;
-  to.length[i] = from.length[at]!;
 }

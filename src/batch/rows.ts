@@ -3,24 +3,17 @@
  * each. A shard's size is checked against the manifest, and the hash of a small one; that larger ones are as written is
  * checked image by image, by id.
  */
-import assert from 'node:assert/strict';
 import { type ColumnLayout, type TableLayout, readTableLayout } from '../arrow/layout.ts';
 import { WinnowError } from '../errors.ts';
 import { type Part, readPart } from '../run/manifest.ts';
+import { type DatasetRows, shardOf } from '../shard/read.ts';
 import type { DatasetPart } from '../shard/shard.ts';
 import type { Store } from '../store/store.ts';
 import type { Limiter } from './limiter.ts';
 import { type FileSpan, createPages } from './pages.ts';
 
 /** Facts of some rows, in the order asked for. */
-export interface RowFacts {
-  readonly id: readonly string[];
-  readonly uri: readonly string[];
-  readonly source: readonly string[];
-  readonly path: readonly string[];
-  /** Bytes into the file and bytes, or −1: the whole file. */
-  readonly offset: Float64Array;
-  readonly length: Float64Array;
+export interface RowFacts extends DatasetRows {
   /** Where the shard has the image itself; null in shards without bytes. */
   readonly stored: readonly (FileSpan | null)[];
 }
@@ -122,19 +115,6 @@ function columnOf(layout: TableLayout, name: string, shard: Part): ColumnLayout 
 
 function damaged(shard: Part, found: string): WinnowError {
   return new WinnowError('CHECKSUM_MISMATCH', `Expected ${shard.path} as it was written, ${shard.bytes} bytes and ${shard.rowCount} rows, got ${found}: run again with --force shard`, { details: { path: shard.path } });
-}
-
-/** The shard that holds an index of the part: the last one that begins at or before it. */
-function shardOf({ name, rows, shards }: DatasetPart, index: number): Part {
-  assert(Number.isSafeInteger(index) && index >= 0 && index < rows, `Expected an index of part ${name} from 0 to ${rows - 1}, got ${index}`);
-  let low = 0;
-  let high = shards.length - 1;
-  while (low < high) {
-    const middle = (low + high + 1) >>> 1;
-    if (shards[middle]!.firstRow <= index) low = middle;
-    else high = middle - 1;
-  }
-  return shards[low]!;
 }
 
 /** An empty span stands for a column without nulls. */

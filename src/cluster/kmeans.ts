@@ -2,8 +2,8 @@
  * Lloyd's k-means over streamed points (reference section 1.3): assign, then up to `iterations` times update and assign.
  * Departures: it stops when no assignment changes, which is a fixed point and leaves the result as it is, or earlier with
  * a tolerance; sums are exact (see points.ts), so an update moves only the points that changed cluster, and the inertia
- * of every assignment follows from them; comparisons whose outcome is known are left out (see bounds.ts), which changes
- * no bit; empty clusters have a policy; distances are those to the final centroids, summed in float64.
+ * of every assignment follows from them; comparisons whose outcome is known by a margin wider than float32's noise are
+ * left out (see bounds.ts); empty clusters have a policy; distances are those to the final centroids, summed in float64.
  */
 import assert from 'node:assert/strict';
 import { throwIfAborted } from '../errors.ts';

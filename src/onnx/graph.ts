@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 
 /** ONNX element types by the names that ONNX Runtime's JavaScript API uses, with their `TensorProto.DataType`. */
-const ELEMENT_TYPES = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, float16: 10, float64: 11 } as const;
+const ELEMENT_TYPES = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9, float16: 10, float64: 11 } as const;
 
 export type ElementType = keyof typeof ELEMENT_TYPES;
 
@@ -29,8 +29,6 @@ export type Attribute = number | string | readonly number[] | { readonly float: 
 
 export interface NodeSpec {
   readonly op: string;
-  /** `com.microsoft` for an operator of ONNX Runtime's own; ONNX's when absent. */
-  readonly domain?: 'com.microsoft';
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
   readonly attributes?: Readonly<Record<string, Attribute>>;
@@ -58,16 +56,11 @@ export function encodeModel(graph: GraphSpec): Uint8Array {
   integer(model, 1, IR_VERSION);
   text(model, 2, 'winnow');
   message(model, 7, graphProto(graph));
-  operatorSet(model, '', OPSET_VERSION);
-  if (graph.nodes.some(({ domain }) => domain !== undefined)) operatorSet(model, 'com.microsoft', 1);
-  return concat(model);
-}
-
-function operatorSet(model: Chunk[], domain: string, version: number): void {
   const opset: Chunk[] = [];
-  text(opset, 1, domain);
-  integer(opset, 2, version);
+  text(opset, 1, '');
+  integer(opset, 2, OPSET_VERSION);
   message(model, 8, opset);
+  return concat(model);
 }
 
 /** A run of bytes of the message being written. Large data is held by reference until the final copy. */
@@ -89,7 +82,6 @@ function nodeProto(node: NodeSpec): Chunk[] {
   for (const name of node.outputs) text(out, 2, name);
   text(out, 3, `${node.op}:${node.outputs.join()}`);
   text(out, 4, node.op);
-  if (node.domain !== undefined) text(out, 7, node.domain);
   for (const [name, value] of Object.entries(node.attributes ?? {})) message(out, 5, attributeProto(name, value));
   return out;
 }
@@ -125,7 +117,7 @@ function tensorProto({ name, type, shape, data }: Initializer): Chunk[] {
   return out;
 }
 
-const ELEMENT_BYTES: Record<ElementType, number> = { float32: 4, uint8: 1, int8: 1, int32: 4, int64: 8, bool: 1, float16: 2, float64: 8 };
+const ELEMENT_BYTES: Record<ElementType, number> = { float32: 4, uint8: 1, int32: 4, int64: 8, bool: 1, float16: 2, float64: 8 };
 
 /** ValueInfoProto { name, TypeProto { Tensor { elem_type, TensorShapeProto { dim … } } } } */
 function valueProto({ name, type, shape }: ValueSpec): Chunk[] {

@@ -51,8 +51,8 @@ export interface Session {
 export const runtimeVersion: string = env.versions.node ?? env.versions.common;
 
 /**
- * What decides the order of float32 sums in ONNX Runtime's processor kernels, and whether products of 8 bits are exact:
- * architecture, VNNI where there is such, and the widest vector unit, as in `x64-vnni-avx512f`. Results are comparable bit for bit only between machines that agree in it.
+ * What decides the order of float32 sums in ONNX Runtime's processor kernels: architecture and widest vector unit, as
+ * in `x64-avx512f`. Results are comparable bit for bit only between machines that agree in it.
  */
 export const instructionSet: string = detectInstructionSet();
 
@@ -146,6 +146,5 @@ function detectInstructionSet(): string {
     // Not Linux: the architecture alone is named.
   }
   const widest = ['avx512f', 'avx2', 'avx'].find((name) => flags.split(' ').includes(name));
-  const vnni = /\bavx(512)?_vnni\b/.test(flags) ? 'vnni' : undefined;
-  return [process.arch, vnni, widest].filter((part) => part !== undefined).join('-');
+  return widest === undefined ? process.arch : `${process.arch}-${widest}`;
 }

@@ -61,7 +61,8 @@ export async function openDataset(store: Store, options: { readonly rowsKept?: n
   };
 }
 
-interface WritableRows {
+/** Facts of rows while they are filled in. */
+export interface WritableRows {
   readonly id: string[];
   readonly uri: string[];
   readonly source: string[];
@@ -81,8 +82,8 @@ function ascending(indices: ArrayLike<number>): Uint32Array {
   return Uint32Array.from({ length: indices.length }, (_, i) => i).sort((a, b) => indices[a]! - indices[b]!);
 }
 
-/** The shard that holds an index of the part: the last one that begins at or before it. */
-function shardOf({ name, rows, shards }: DatasetPart, index: number): Part {
+/** The shard that holds an index of the part: the last one that begins at or before it. O(log shards). */
+export function shardOf({ name, rows, shards }: DatasetPart, index: number): Part {
   assert(Number.isSafeInteger(index) && index >= 0 && index < rows, `Expected an index of part ${name} from 0 to ${rows - 1}, got ${index}`);
   let low = 0;
   let high = shards.length - 1;
@@ -94,7 +95,8 @@ function shardOf({ name, rows, shards }: DatasetPart, index: number): Part {
   return shards[low]!;
 }
 
-function copyRow(from: DatasetRows, at: number, to: WritableRows, i: number): void {
+/** Copies the facts of row `at` to place i of another table. */
+export function copyRow(from: DatasetRows, at: number, to: WritableRows, i: number): void {
   to.id[i] = from.id[at]!;
   to.uri[i] = from.uri[at]!;
   to.source[i] = from.source[at]!;

@@ -32,7 +32,7 @@ describe('encodeModel', () => {
   });
 
   it('writes every element type', async () => {
-    const data = { float32: Float32Array.of(7), float64: Float64Array.of(7), int32: Int32Array.of(7), int64: BigInt64Array.of(7n), uint8: Uint8Array.of(7), int8: Int8Array.of(7), float16: Uint16Array.of(0x4700) };
+    const data = { float32: Float32Array.of(7), float64: Float64Array.of(7), int32: Int32Array.of(7), int64: BigInt64Array.of(7n), uint8: Uint8Array.of(7), float16: Uint16Array.of(0x4700) };
     for (const [type, value] of Object.entries(data)) {
       const nodes: NodeSpec[] = [
         { op: 'Cast', inputs: ['c'], outputs: ['float'], attributes: { to: 1 } },
@@ -41,13 +41,6 @@ describe('encodeModel', () => {
       const constant = { name: 'c', type, shape: [1], data: value } as Initializer;
       expect((await run(x(1), y(1), nodes, [constant], [1], [1])).values, type).toEqual([8]);
     }
-  });
-
-  it("writes operators of ONNX Runtime's own", async () => {
-    const nodes: NodeSpec[] = [{ op: 'Gelu', domain: 'com.microsoft', inputs: ['x'], outputs: ['y'] }];
-    const [zero, one] = (await run(x(2), y(2), nodes, [], [0, 1], [2])).values;
-    expect(zero).toBe(0);
-    expect(one).toBeCloseTo(0.841345, 5);
   });
 
   it('takes data that is a part of a larger buffer', async () => {
