@@ -36,7 +36,7 @@ export async function assignContests({ scratch, peers, sizes, note }: Workbench)
       return { inertia: distance.reduce((sum, value) => sum + value, 0) };
     };
     return {
-      work: 'assign', what: `nearest of ${k} centroids for ${n} vectors of ${d} dimensions`, unit: 'GFLOP', settings: { n, d, k },
+      work: 'assign', what: `nearest of ${k} centroids for ${n} vectors of ${d} dimensions`, unit: 'GFLOP', settings: { n, d, k }, warm: 'turn',
       ours: { name: 'winnow', amount, run: () => timed(run), close: () => engine.close() },
       peers: contenders, missing,
     };

@@ -33,8 +33,11 @@ export interface Contest {
   readonly peers: readonly Contender[];
   /** Peers that cannot be measured here, with the reason. */
   readonly missing: readonly string[];
-  /** Whether a first run of each is thrown away. Default true; false where a run takes minutes. */
-  readonly warm?: boolean;
+  /**
+   * Runs that do not count: one of each contender before all rounds (the default), one before every turn, for runs of
+   * a second, which caches, page reclaim and clocks would decide after the others had their seconds, or none, for runs of minutes.
+   */
+  readonly warm?: 'once' | 'turn' | 'never';
 }
 
 export interface ContenderResult {
@@ -64,16 +67,17 @@ export interface ContestResult {
 
 /** Runs each contender once a round; every round begins with another one. Closes all of them, whatever happens. */
 export async function hold(contest: Contest, rounds: number, signal?: AbortSignal): Promise<ContestResult> {
-  const { ours, peers, warm = true } = contest;
+  const { ours, peers, warm = 'once' } = contest;
   const all = [ours, ...peers];
   const measured = all.map((): Round[] => []);
   try {
-    if (warm) for (const one of all) await one.run();
+    if (warm === 'once') for (const one of all) await one.run();
     let peakMb: number | null = 0;
     for (let round = 0; round < rounds; round++) {
       for (let turn = 0; turn < all.length; turn++) {
         throwIfAborted(signal);
         const at = (round + turn) % all.length;
+        if (warm === 'turn') await all[at]!.run();
         if (at === 0) resetPeak();
         measured[at]!.push(await all[at]!.run());
         const peak = at === 0 ? readPeakMb() : 0;

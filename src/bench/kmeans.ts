@@ -38,7 +38,7 @@ export async function kmeansContests(bench: Workbench): Promise<(() => Promise<C
       ours: await clusterContender(bench, root, embeddings, config, amount, null),
       peers: contenders,
       missing: isShort ? missing : [...missing, `python3-sklearn: left out, since it takes minutes at this size; --n and --k of ${(SLOW_PEER_FLOP / 1e12).toFixed(0)} TFLOP or less bring it in`],
-      warm: isShort,
+      warm: isShort ? 'once' : 'never',
     };
   });
 }
@@ -54,7 +54,7 @@ export async function treeContests(bench: Workbench): Promise<(() => Promise<Con
     return {
       work: 'tree', what: `a tree of ${levels.join(' / ')} clusters over ${n} vectors of ${d} dimensions, then ${Math.max(1, Math.round(n / 10))} images drawn`, unit: 'vectors', settings: { n, d, levels, iterations },
       ours: await clusterContender(bench, root, embeddings, config, n, Math.max(1, Math.round(n / 10))),
-      peers: contenders, missing, warm: n <= 20_000,
+      peers: contenders, missing, warm: n <= 20_000 ? 'once' : 'never',
     };
   }];
 }

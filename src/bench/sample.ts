@@ -19,7 +19,7 @@ export async function sampleContests({ sizes, note }: Workbench): Promise<(() =>
   return [async () => ({
     work: 'sample', what: `${target} of ${images} images over ${leaves} leaves in ${levels.length} levels, sizes only`, unit: 'leaves', settings: { leaves, images, target, levels },
     ours,
-    peers: [], missing: [], warm: false,
+    peers: [], missing: [], warm: 'never',
   })];
 }
 

@@ -25,10 +25,18 @@ describe('hold', () => {
     expect(diary.join(' ')).toBe('a b c a b c b c a c a b close a close b close c');
   });
 
+  it('warms each up before its turn, or not at all', async () => {
+    for (const [warm, expected] of [['turn', 'a a b b b b a a'], ['never', 'a b b a']] as const) {
+      const diary: string[] = [];
+      await hold({ ...contest, ours: contender('a', 1, [1], diary), peers: [contender('b', 1, [1], diary)], warm }, 2);
+      expect(diary.join(' ')).toBe(`${expected} close a close b`);
+    }
+  });
+
   it('gives medians of rates, and of the ratios of each round', async () => {
     const ours = contender('ours', 10, [1, 2, 4], []);
     const peer = contender('peer', 20, [2, 16, 8], []);
-    const { contenders, ratios } = await hold({ ...contest, ours, peers: [peer], warm: false }, 3);
+    const { contenders, ratios } = await hold({ ...contest, ours, peers: [peer], warm: 'never' }, 3);
     expect(contenders.map(({ seconds, rate }) => [seconds, rate])).toEqual([[2, 5], [8, 2.5]]);
     expect(contenders[0]!.rounds).toEqual([1, 2, 4]);
     // Seconds a unit, peer's over ours: 0.1 / 0.1, 0.8 / 0.2, 0.4 / 0.4.
@@ -50,7 +58,7 @@ describe('hold', () => {
       stop.abort();
       return ours.run();
     };
-    const held = hold({ ...contest, ours: { ...ours, run }, peers: [contender('b', 1, [1], diary)], warm: false }, 5, stop.signal);
+    const held = hold({ ...contest, ours: { ...ours, run }, peers: [contender('b', 1, [1], diary)], warm: 'never' }, 5, stop.signal);
     await expect(held).rejects.toThrow(WinnowError);
     expect(diary).toEqual(['a', 'close a', 'close b']);
   });
