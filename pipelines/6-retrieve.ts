@@ -1,5 +1,6 @@
 /** Stage 6, retrieve: seed images → `selections/<name>/`. */
 import type { EmbeddingsManifest } from '../src/embed/embedding.ts';
+import { requirePool } from '../src/embed/survivors.ts';
 import type { RetrieveConfig } from '../src/retrieve/config.ts';
 import { mergePairs } from '../src/retrieve/merge.ts';
 import { planSearches, searchEngine, searchTask } from '../src/retrieve/retrieve.ts';
@@ -14,7 +15,7 @@ import type { SelectionManifest } from '../src/sample/selection.ts';
  * @throws {WinnowError} INPUT_MISSING without either table of vectors, DIMENSION_MISMATCH, TOO_FEW_ROWS
  */
 export async function retrieve(context: RunContext, { name, k, engine: wanted = 'onnxruntime' }: Pick<RetrieveConfig, 'name' | 'k'> & Partial<Pick<RetrieveConfig, 'engine'>>): Promise<StoredManifest<SelectionManifest>> {
-  const pool = await requireManifest<EmbeddingsManifest>(context.store, 'embeddings', 'embed');
+  const pool = await requirePool(context.store);
   const seeds = await requireManifest<EmbeddingsManifest>(context.store, `seeds/${name}/embeddings`, 'embed');
   const path = `selections/${name}`;
   const { provenance: engine } = await searchEngine(context, wanted);

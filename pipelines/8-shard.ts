@@ -3,6 +3,7 @@ import type { ClustersManifest } from '../src/cluster/tree.ts';
 import { type Recipe, lineageRecipe } from '../src/config.ts';
 import { decodeTable } from '../src/arrow/ipc.ts';
 import type { EmbeddingsManifest } from '../src/embed/embedding.ts';
+import { requirePool } from '../src/embed/survivors.ts';
 import type { ImagesManifest } from '../src/ingest/image.ts';
 import type { MixtureManifest, MixturePart } from '../src/mix/mixture.ts';
 import { type Manifest, type Part, type StoredManifest, hashOf, readPart, requireManifest, rowCountOf } from '../src/run/manifest.ts';
@@ -56,7 +57,7 @@ export async function shard(context: RunContext, recipe: Recipe): Promise<Stored
 async function openTables({ store }: RunContext, parts: readonly MixturePart[]): Promise<DatasetTables> {
   const tables = {
     images: await requireManifest<ImagesManifest>(store, 'images', 'ingest'),
-    embeddings: await requireManifest<EmbeddingsManifest>(store, 'embeddings', 'embed'),
+    embeddings: await requirePool(store),
     clusters: await requireManifest<ClustersManifest>(store, 'clusters', 'cluster'),
     selections: new Map<string, StoredManifest<SelectionManifest>>(),
     raws: new Map<string, ImageTables>(),

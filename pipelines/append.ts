@@ -7,6 +7,7 @@ import type { ClustersManifest } from '../src/cluster/tree.ts';
 import type { LoadedRecipe, Recipe } from '../src/config.ts';
 import { extendEmbeddings, requireSameEmbedding } from '../src/embed/append.ts';
 import { EMBEDDING_PART_ROWS, type EmbeddingsManifest } from '../src/embed/embedding.ts';
+import { SURVIVORS } from '../src/embed/survivors.ts';
 import { resolveModelReference } from '../src/embed/encoder.ts';
 import { openEncoder } from '../src/embed/task.ts';
 import { verifyImages } from '../src/embed/verify.ts';
@@ -57,6 +58,10 @@ async function readTables({ store }: RunContext): Promise<PoolTables> {
   const clusters = await readManifest<ClustersManifest>(store, 'clusters');
   if (images === null || embeddings === null || clusters === null) {
     throw new WinnowError('INPUT_MISSING', `Expected a fitted tree to append to in ${store.uri}, found none: \`winnow run\` fits one`);
+  }
+  if ((await readManifest(store, SURVIVORS)) !== null) {
+    // A new image can be a larger copy of an old one, or the one too many of a cap: old rows would leave a tree that is frozen.
+    throw new WinnowError('CONFIG_INVALID', `Expected a pool from which nothing was taken out, to append to in ${store.uri}, got one with \`filters\` or \`dedup\`, whose verdict on old images new ones can change: \`winnow run\` judges all of them anew`);
   }
   const isMadeOf = ({ manifest }: StoredManifest, { sha256 }: StoredManifest): boolean => manifest.inputs.some((input) => input.sha256 === sha256);
   if (!isMadeOf(embeddings, images) || !isMadeOf(clusters, embeddings)) {

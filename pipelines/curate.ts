@@ -4,6 +4,7 @@
  */
 import type { LoadedRecipe, Recipe } from '../src/config.ts';
 import { resolveModelReference } from '../src/embed/encoder.ts';
+import { SURVIVORS, type Verdicts, findSurvivors } from '../src/embed/survivors.ts';
 import { WinnowError } from '../src/errors.ts';
 import type { ImagesManifest, NamedSource, SourceConfig } from '../src/ingest/image.ts';
 import { resolveSources } from '../src/ingest/ingest.ts';
@@ -21,7 +22,7 @@ import { mix } from './7-mix.ts';
 import { shard } from './8-shard.ts';
 
 /** Stages in the order they run; one word each, as in `src/`, `test/` and the command line. */
-export const STAGES = ['ingest', 'embed', 'cluster', 'sample', 'retrieve', 'mix', 'shard'] as const;
+export const STAGES = ['ingest', 'embed', 'filter', 'dedup', 'cluster', 'sample', 'retrieve', 'mix', 'shard'] as const;
 export type StageName = (typeof STAGES)[number];
 
 /** Key prefixes that a stage owns, for `--force`. Seed sets and raw parts are made again with their stage. */
@@ -33,6 +34,10 @@ export function pathsOf(stage: StageName, recipe: Recipe): string[] {
       return ['images', ...seeds.map((name) => `seeds/${name}/images`), ...raws.map((name) => `raw/${name}/images`)];
     case 'embed':
       return ['embeddings', ...seeds.map((name) => `seeds/${name}/embeddings`), ...raws.map((name) => `raw/${name}/embeddings`)];
+    case 'filter':
+      return ['filters'];
+    case 'dedup':
+      return ['duplicates', 'contamination', SURVIVORS];
     case 'cluster':
       return ['clusters'];
     case 'sample':
@@ -106,9 +111,16 @@ export async function curate(context: RunContext, loaded: LoadedRecipe, until: S
   const embeddings = keep(pool?.embeddings ?? (await embedImages(context, 'embeddings', images, recipe.embed, model)));
   for (const [name, found] of seedImages) keep(await embedImages(context, `seeds/${name}/embeddings`, found as typeof images, recipe.embed, model));
   for (const [name, found] of rawImages) keep(await checkImages(context, `raw/${name}/embeddings`, found as typeof images, recipe.embed));
+
+  if (!reached('filter')) return done;
+  // Each step that takes rows out of the pool adds its table, in order: the first reason wins.
+  const verdicts: Verdicts[] = [];
+  if (!reached('dedup')) return done;
+  if (verdicts.length === 0) await context.store.remove(`${SURVIVORS}/`);
+  const survivors = verdicts.length === 0 ? embeddings : keep(await findSurvivors(context, embeddings, verdicts));
   if (!reached('cluster')) return done;
 
-  keep(pool?.clusters ?? (await clusterImages(context, embeddings, recipe.cluster)));
+  keep(pool?.clusters ?? (await clusterImages(context, survivors, recipe.cluster)));
   if (!reached('sample')) return done;
   keep(await sample(context, recipe));
   if (!reached('retrieve')) return done;

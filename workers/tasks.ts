@@ -9,6 +9,7 @@ import { measureRecall } from '../src/cluster/recall.ts';
 import { routeRows } from '../src/cluster/route.ts';
 import { mergeSmall, scatterRows } from '../src/cluster/settle.ts';
 import { updateLeaves } from '../src/cluster/update.ts';
+import { statusTask } from '../src/embed/survivors.ts';
 import { embedPart } from '../src/embed/task.ts';
 import { verifyImages } from '../src/embed/verify.ts';
 import { searchTask } from '../src/retrieve/retrieve.ts';
@@ -20,7 +21,7 @@ import { writeShards } from '../src/shard/write.ts';
 export type AnyTask = TaskKind<never, unknown>;
 
 export const TASKS: Readonly<Record<string, readonly AnyTask[]>> = {
-  embed: [embedPart, verifyImages],
+  embed: [embedPart, verifyImages, statusTask],
   cluster: [clusterRound, finishLevel, trainCells, routeRows, measureCells, clusterCells, updateLeaves, reassignRows, measureRecall, mergeSmall, scatterRows, assignRows],
   sample: [sampleTask],
   retrieve: [searchTask],

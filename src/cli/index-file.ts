@@ -6,6 +6,7 @@ import { stat } from 'node:fs/promises';
 import type { ClustersManifest } from '../cluster/tree.ts';
 import { decodeTable } from '../arrow/ipc.ts';
 import { type EmbeddingsManifest, readEmbeddingFacts, readEmbeddingPart } from '../embed/embedding.ts';
+import { requirePool } from '../embed/survivors.ts';
 import { WinnowError, throwIfAborted } from '../errors.ts';
 import { readPart, requireManifest, rowCountOf } from '../run/manifest.ts';
 import type { Store } from '../store/store.ts';
@@ -64,7 +65,7 @@ export async function describeIndexFile(path: string, firstBytes: string): Promi
 type Source = Pick<FlatIndexSource, 'n' | 'd' | 'vectors' | 'ids'>;
 
 async function poolVectors(store: Store, signal: AbortSignal): Promise<Source> {
-  const { manifest } = await requireManifest<EmbeddingsManifest>(store, 'embeddings', 'embed');
+  const { manifest } = await requirePool(store);
   const { parts, d, okRows } = manifest;
   const n = okRows.reduce((sum, count) => sum + count, 0);
   const whole = n === rowCountOf(parts);

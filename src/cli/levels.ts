@@ -9,6 +9,7 @@ import type { LoadedRecipe } from '../config.ts';
 import { WinnowError } from '../errors.ts';
 import { decodeTable } from '../arrow/ipc.ts';
 import { type EmbeddingsManifest, readEmbeddingFacts } from '../embed/embedding.ts';
+import { SURVIVORS } from '../embed/survivors.ts';
 import { openByteReader } from '../ingest/bytes.ts';
 import type { ImagesManifest } from '../ingest/image.ts';
 import type { Log } from '../log.ts';
@@ -41,9 +42,9 @@ export async function levels(request: LevelsRequest): Promise<RunOutcome> {
   const session = await openSession({ store, seed: loaded.recipe.seed, execution: loaded.recipe.execution, clusterEngine: loaded.recipe.cluster.engine, s3: loaded.recipe.s3, locations, signal, log, progress, command: 'levels' });
   let outcome = 'done';
   try {
-    const done = await curate(session.context, loaded, 'embed');
+    const done = await curate(session.context, loaded, 'dedup');
     const images = done.get('images')!.manifest as ImagesManifest;
-    const embeddings = done.get('embeddings')!;
+    const embeddings = (done.get(SURVIVORS) ?? done.get('embeddings'))!;
     const { report, rows, plan } = await pilotReport(session.context, loaded, images, embeddings as never);
     const sheets = await drawSheets(session.context.store, images, report, rows, loaded, locations, storeFolder(store));
     return { text: render(report, plan.draw, sheets), json: { plan, sheets, ...plain(report) } };

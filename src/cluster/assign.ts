@@ -1,5 +1,6 @@
 /** The task of an append: one part of the assignment, its first rows as they were, the others at their nearest centroid. */
 import { decodeTable, encodeTable } from '../arrow/ipc.ts';
+import { type EmbeddingPart, readStatuses } from '../embed/embedding.ts';
 import { WinnowError, throwIfAborted } from '../errors.ts';
 import { type Part, readPart } from '../run/manifest.ts';
 import type { TaskEnv, TaskKind } from '../run/stage.ts';
@@ -14,7 +15,7 @@ export interface AssignPayload {
   readonly k: number;
   readonly d: number;
   /** Parts, where they lie, that hold the rows to be assigned. */
-  readonly embeddings: readonly Part[];
+  readonly embeddings: readonly EmbeddingPart[];
   /** The part of the assignment that begins at `firstRow` and is to be made longer; null: all rows are new. */
   readonly before: Part | null;
   readonly firstRow: number;
@@ -86,12 +87,12 @@ function openBlock({ d }: AssignPayload, rowCount: number, { execution }: TaskEn
 }
 
 /** Rows of one part of embeddings from `from` on, counted from the task's first: vectors into the block, reasons to the rows without one. */
-async function readVectors(part: Part, firstRow: number, from: number, rows: Rows, block: Block, whenFull: () => Promise<void>, store: Store): Promise<void> {
+async function readVectors(part: EmbeddingPart, firstRow: number, from: number, rows: Rows, block: Block, whenFull: () => Promise<void>, store: Store): Promise<void> {
   const { d } = block;
   const view = decodeTable(await readPart(store, part), part.path);
   const { d: found, values } = view.vector('embedding');
   if (found !== d) throw new WinnowError('DIMENSION_MISMATCH', `Expected vectors of ${d} dimensions in ${part.path}, as the tree has, got ${found}`);
-  const status = view.strings('status');
+  const status = await readStatuses(store, part, view);
   const end = Math.min(part.firstRow + part.rowCount - firstRow, rows.cluster.length);
   for (let row = Math.max(from, part.firstRow - firstRow); row < end; row++) {
     const local = firstRow + row - part.firstRow;

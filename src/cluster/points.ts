@@ -7,7 +7,7 @@
  */
 import assert from 'node:assert/strict';
 import { decodeTable } from '../arrow/ipc.ts';
-import type { EmbeddingsManifest } from '../embed/embedding.ts';
+import { type EmbeddingsManifest, readStatuses } from '../embed/embedding.ts';
 import { WinnowError } from '../errors.ts';
 import { readPart } from '../run/manifest.ts';
 import type { Store } from '../store/store.ts';
@@ -176,7 +176,7 @@ function partLoader(store: Store, { d, parts, okRows }: EmbeddingsManifest): (pa
     const { d: found, values } = view.vector('embedding');
     if (found !== d) throw new WinnowError('DIMENSION_MISMATCH', `Expected vectors of ${d} dimensions in ${entry.path}, got ${found}`);
     const ok = okRows[part]!;
-    const rows = ok === entry.rowCount ? null : okPositions(view.strings('status'));
+    const rows = ok === entry.rowCount ? null : okPositions(await readStatuses(store, entry, view));
     assert(rows === null || rows.length === ok, `Expected ${ok} ok rows in ${entry.path}, got ${rows?.length}`);
     const loaded = { values: values as Uint16Array | Float32Array, rows };
     held = { part, loaded };

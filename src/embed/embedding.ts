@@ -2,7 +2,7 @@
  * Nouns of the embed stage: what an encoder is, how pixels reach it, and the statuses an image can end with.
  * Encoders (`descriptor.ts`, `encode.ts`) and the decoder (`decode.ts`) meet only in these types.
  */
-import { decodeTable } from '../arrow/ipc.ts';
+import { type TableView, decodeTable } from '../arrow/ipc.ts';
 import { WinnowError } from '../errors.ts';
 import { type Manifest, type Part, readPart } from '../run/manifest.ts';
 import type { Store } from '../store/store.ts';
@@ -109,7 +109,13 @@ export interface Encoder {
 /** Rows of one part of `embeddings/`, which is one task: a constant of the format, so that no setting moves a row. */
 export const EMBEDDING_PART_ROWS = 4096;
 
+/** A part of `embeddings/`; in `survivors/`, with the table that says anew how each of its rows ended. */
+export interface EmbeddingPart extends Part {
+  readonly status?: Part;
+}
+
 export interface EmbeddingsManifest extends Manifest {
+  readonly parts: readonly EmbeddingPart[];
   /** 0 when the images were only read and checked (raw parts), so that the table has no vectors. */
   readonly d: number;
   readonly encoder: Readonly<Record<string, unknown>> | null;
@@ -130,9 +136,9 @@ export interface EmbeddingBlock {
 }
 
 /** Reads one part: statuses and vectors. Costs the part's bytes plus rowCount × d × 4. */
-export async function readEmbeddingPart(store: Store, part: Part, d: number): Promise<EmbeddingBlock> {
+export async function readEmbeddingPart(store: Store, part: EmbeddingPart, d: number): Promise<EmbeddingBlock> {
   const view = decodeTable(await readPart(store, part), part.path);
-  const ok = Uint8Array.from(view.strings('status'), (status) => (status === 'ok' ? 1 : 0));
+  const ok = Uint8Array.from(await readStatuses(store, part, view), (status) => (status === 'ok' ? 1 : 0));
   if (d === 0) return { firstRow: part.firstRow, rowCount: part.rowCount, ok, vectors: new Float32Array(0) };
   const column = view.vector('embedding');
   if (column.d !== d) throw new WinnowError('DIMENSION_MISMATCH', `Expected vectors of ${d} dimensions in ${part.path}, got ${column.d}`);
@@ -140,12 +146,22 @@ export async function readEmbeddingPart(store: Store, part: Part, d: number): Pr
   return { firstRow: part.firstRow, rowCount: part.rowCount, ok, vectors };
 }
 
-/** Ids (hex, 32 characters; null where the bytes could not be read) and statuses of one part. */
-export async function readEmbeddingFacts(store: Store, part: Part): Promise<{ id: (string | null)[]; status: EmbeddingStatus[]; width: Uint32Array; height: Uint32Array }> {
+/**
+ * How the rows of a part ended: `ok`, why embedding failed, or why a later step took the row out of the pool. One door for all
+ * readers, so that a filtered or deduplicated pool is read as any other.
+ *
+ * @param view the part's own table, read
+ */
+export async function readStatuses(store: Store, { status }: EmbeddingPart, view: TableView): Promise<readonly (string | null)[]> {
+  return status === undefined ? view.strings('status') : decodeTable(await readPart(store, status), status.path).strings('status');
+}
+
+/** Ids (hex, 32 characters; null where the bytes could not be read), statuses and sizes in pixels of one part. */
+export async function readEmbeddingFacts(store: Store, part: EmbeddingPart): Promise<{ id: (string | null)[]; status: string[]; width: Uint32Array; height: Uint32Array }> {
   const view = decodeTable(await readPart(store, part), part.path);
   return {
     id: view.strings('id'),
-    status: view.strings('status') as EmbeddingStatus[],
+    status: (await readStatuses(store, part, view)) as string[],
     width: view.numbers('width') as Uint32Array,
     height: view.numbers('height') as Uint32Array,
   };

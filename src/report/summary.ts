@@ -1,6 +1,7 @@
 /** What a run says at its end, from the manifests alone: the funnel, the tree, the parts and the balance of labels. */
 import type { ClustersManifest } from '../cluster/tree.ts';
 import { EMBEDDING_STATUSES, type EmbeddingsManifest } from '../embed/embedding.ts';
+import { SURVIVORS } from '../embed/survivors.ts';
 import type { ImagesManifest } from '../ingest/image.ts';
 import { readManifest } from '../run/manifest.ts';
 import type { SelectionManifest } from '../sample/selection.ts';
@@ -27,21 +28,22 @@ interface HealthFigures {
 
 /** @returns null when the store has no finished selection yet */
 export async function summarise(store: Store): Promise<Summary | null> {
-  const [images, embeddings, clusters, selection, dataset] = await Promise.all([
+  const [images, embeddings, survivors, clusters, selection, dataset] = await Promise.all([
     readManifest<ImagesManifest>(store, 'images'),
     readManifest<EmbeddingsManifest>(store, 'embeddings'),
+    readManifest<EmbeddingsManifest>(store, SURVIVORS),
     readManifest<ClustersManifest>(store, 'clusters'),
     readManifest<SelectionManifest>(store, 'selections/balanced'),
     readManifest<never>(store, 'dataset'),
   ]);
   if (images === null || embeddings === null || clusters === null || selection === null) return null;
   const { requested, selected, unique, shortfall } = selection.manifest;
-  const statuses = embeddings.manifest.stats.statuses as Record<string, number>;
+  const statuses = (survivors ?? embeddings).manifest.stats.statuses as Record<string, number>;
   const { setAside, clustered, warnings, health } = clusters.manifest.stats as { setAside: number; clustered: number; warnings: string[]; health: { levels: HealthFigures[] } };
   const listed = embeddings.manifest.stats.rows as number;
   return {
     store: store.uri,
-    funnel: { listed, rejected: Object.fromEntries(EMBEDDING_STATUSES.filter((status) => status !== 'ok' && (statuses[status] ?? 0) > 0).map((status) => [status, statuses[status]!])), setAside, notDrawn: clustered - unique, selected: unique },
+    funnel: { listed, rejected: rejectedOf(statuses), setAside, notDrawn: clustered - unique, selected: unique },
     tree: clusters.manifest.levels.map(({ level, k }, l) => ({ level, k, ...pick(health.levels[l]!) })),
     warnings,
     selection: { requested, selected, unique, shortfall },
@@ -84,6 +86,13 @@ function renderBalance({ pool, random, randomSeeds, selection, gains, losses }: 
 
 function change({ label, pool, selected }: { label: string; pool: number; selected: number }): string {
   return `${label} ${selected}/${pool}`;
+}
+
+/** In the order of the steps: what embedding found first, then what later steps said, by name. */
+function rejectedOf(statuses: Readonly<Record<string, number>>): Record<string, number> {
+  const known: readonly string[] = EMBEDDING_STATUSES;
+  const later = Object.keys(statuses).filter((status) => !known.includes(status)).sort();
+  return Object.fromEntries([...known, ...later].filter((status) => status !== 'ok' && (statuses[status] ?? 0) > 0).map((status) => [status, statuses[status]!]));
 }
 
 function pick({ effective, largestShare, small }: HealthFigures): HealthFigures {

@@ -10,6 +10,8 @@ import { run } from '../run.ts';
 const ABOUT: Record<StageName, string> = {
   ingest: 'list the images of every source',
   embed: 'turn images into vectors',
+  filter: 'take out images that the rules of `filters` reject',
+  dedup: 'take out duplicates, and images of evaluation sets',
   cluster: 'build the cluster tree',
   sample: 'draw the balanced selection',
   retrieve: 'find pool images around the seed sets',
