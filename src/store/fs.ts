@@ -3,10 +3,11 @@
  * within one file system, and an unfinished write can never be taken for output or listed.
  */
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
-import { type FileHandle, mkdir, open, readFile, readdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
+import { createHash, randomUUID } from 'node:crypto';
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { type ErrorCode, WinnowError } from '../errors.ts';
+import { clearAbandoned, ownerName, takeLock } from './fs-owner.ts';
 import { type Store, type StoreEntry, type Written, isValidKey } from './store.ts';
 
 const TEMPORARY = '.tmp';
@@ -26,6 +27,7 @@ export async function openFsStore(root: string, { readOnly = false }: { readonly
     await attempt('open', base, () => makeFolder(temporary));
     await attempt('open', base, () => clearAbandoned(temporary));
   }
+  const owner = `${ownerName()}~${randomUUID().slice(0, 8)}-`;
   let writes = 0;
 
   const pathOf = (key: string): string => {
@@ -38,7 +40,7 @@ export async function openFsStore(root: string, { readOnly = false }: { readonly
     read: (key, range) => attempt('read', key, () => readFileRange(pathOf(key), key, range)),
     write: async (key, bytes) => {
       const path = pathOf(key);
-      const partial = join(temporary, `${process.pid}-${writes++}`);
+      const partial = join(temporary, `${owner}${writes++}`);
       return attempt('write', key, async () => {
         try {
           const written = await writeFlushed(partial, bytes);
@@ -68,25 +70,11 @@ export async function openFsStore(root: string, { readOnly = false }: { readonly
 /**
  * Keeps two runs out of one store: takes the store's lock for this process until `release`.
  *
- * @throws {WinnowError} STORE_BUSY when a live process of this machine holds it
+ * @throws {WinnowError} STORE_BUSY when a live process, of this machine or another that shares the folder, holds it
  */
 export async function lockFsStore(root: string): Promise<{ release(): Promise<void> }> {
-  const path = join(resolve(root), TEMPORARY, 'lock');
-  return attempt('open', path, async () => {
-    for (;;) {
-      try {
-        await writeFile(path, String(process.pid), { flag: 'wx' });
-        return { release: () => rm(path, { force: true }) };
-      } catch (error) {
-        if (!isNodeError(error) || error.code !== 'EEXIST') throw error;
-      }
-      const holder = Number.parseInt(await readFile(path, 'utf8').catch(() => ''), 10);
-      if (holder !== process.pid && isAlive(holder)) {
-        throw new WinnowError('STORE_BUSY', `Another run (process ${holder}) is writing to ${resolve(root)}; wait for it or stop it`, { details: { holder } });
-      }
-      await rm(path, { force: true });
-    }
-  });
+  const temporary = join(resolve(root), TEMPORARY);
+  return attempt('open', join(temporary, 'lock'), () => takeLock(temporary, resolve(root)));
 }
 
 async function readFileRange(path: string, key: string, range?: { offset: number; length: number }): Promise<Uint8Array> {
@@ -187,25 +175,6 @@ async function* listFiles(base: string, prefix: string): AsyncIterable<StoreEntr
       .filter((child) => child.startsWith(prefix) || (child.endsWith('/') && prefix.startsWith(child)))
       .sort((a, b) => (a < b ? 1 : -1));
     pending.push(...children);
-  }
-}
-
-/** Unfinished files carry the id of the process that wrote them; those of live processes stay. */
-async function clearAbandoned(temporary: string): Promise<void> {
-  for (const name of await readdir(temporary)) {
-    if (name === 'lock') continue;
-    const pid = Number.parseInt(name, 10);
-    if (pid !== process.pid && !isAlive(pid)) await rm(join(temporary, name), { force: true });
-  }
-}
-
-function isAlive(pid: number): boolean {
-  if (!Number.isInteger(pid)) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return isNodeError(error) && error.code === 'EPERM';
   }
 }
 

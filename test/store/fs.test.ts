@@ -1,9 +1,10 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, mkdir, mkdtemp, readFile, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { lockFsStore, openFsStore } from '../../src/store/fs.ts';
+import { takeLock } from '../../src/store/fs-owner.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
 import { storeConformance } from './store-conformance.ts';
 
@@ -21,10 +22,15 @@ describe('the file system store', () => {
     await mkdir(join(folder, '.tmp'), { recursive: true });
     const dead = spawn(process.execPath, ['-e', '0']);
     await new Promise((resolve) => dead.on('exit', resolve));
-    await writeFile(join(folder, '.tmp', `${dead.pid}-0`), 'half');
-    await writeFile(join(folder, '.tmp', `${process.ppid}-0`), 'in use');
+    await writeFile(join(folder, '.tmp', `${dead.pid}@${hostname()}~a-0`), 'half');
+    await writeFile(join(folder, '.tmp', `${process.ppid}@${hostname()}~a-0`), 'in use');
+    // Equal process ids on other machines that share the folder: only long silence says that one is gone.
+    await writeFile(join(folder, '.tmp', `${dead.pid}@elsewhere~a-0`), 'being written');
+    await writeFile(join(folder, '.tmp', `${dead.pid}@elsewhere~b-0`), 'left long ago');
+    const longAgo = new Date(Date.now() - 3 * 86_400_000);
+    await utimes(join(folder, '.tmp', `${dead.pid}@elsewhere~b-0`), longAgo, longAgo);
     await openFsStore(folder);
-    expect(await readdir(join(folder, '.tmp'))).toEqual([`${process.ppid}-0`]);
+    expect((await readdir(join(folder, '.tmp'))).sort()).toEqual([`${dead.pid}@elsewhere~a-0`, `${process.ppid}@${hostname()}~a-0`].sort());
   });
 
   it('says in one sentence why it cannot be opened', async () => {
@@ -60,6 +66,24 @@ describe('the file system store', () => {
     } finally {
       execFileSync('umount', [folder]);
     }
+  });
+
+  it('is held by a process of another machine as long as that touches its lock', async () => {
+    const folder = await temporaryFolder();
+    await openFsStore(folder);
+    const path = join(folder, '.tmp', 'lock');
+    await writeFile(path, '1@elsewhere');
+    await expect(lockFsStore(folder)).rejects.toMatchObject({ code: 'STORE_BUSY', message: expect.stringContaining('process 1 on elsewhere') });
+    const silent = new Date(Date.now() - 120_000);
+    await utimes(path, silent, silent);
+    const lock = await takeLock(join(folder, '.tmp'), folder, 600);
+    // Touched again and again, so that others see it held.
+    await expect.poll(async () => (await stat(path)).mtimeMs - silent.getTime()).toBeGreaterThan(60_000);
+    const [first] = [(await stat(path)).mtimeMs];
+    await expect.poll(async () => (await stat(path)).mtimeMs).toBeGreaterThan(first);
+    expect(await readFile(path, 'utf8')).toBe(`${process.pid}@${hostname()}`);
+    await lock.release();
+    expect(await readdir(join(folder, '.tmp'))).toEqual([]);
   });
 
   it('is held by one live process at a time', async () => {
