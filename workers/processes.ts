@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import type { ErrorCode } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import type { Provider } from '../src/onnx/session.ts';
+import type { Measure } from '../src/run/stage.ts';
 import type { TaskJob } from './queue.ts';
 
 export interface ProcessConfig {
@@ -40,6 +41,7 @@ export interface ToProcess {
 export interface FromProcess {
   readonly units?: number;
   readonly note?: string | null;
+  readonly measures?: readonly Measure[];
   readonly log?: { readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly fields: Record<string, unknown>; readonly text: string };
   readonly outcome?: TaskOutcome;
 }
@@ -65,8 +67,8 @@ interface Entry {
   reason: string | null;
 }
 
-/** Starts nothing yet: a process is made when a task needs one. */
-export function createTaskProcesses(config: ProcessConfig, log: Log): TaskProcesses {
+/** Starts nothing yet: a process is made when a task needs one. @param onMeasure hears what happens in tasks, a little later */
+export function createTaskProcesses(config: ProcessConfig, log: Log, onMeasure: (measure: Measure) => void): TaskProcesses {
   const free: Entry[] = [];
   const all = new Set<Entry>();
   const busy = new Map<string, { entry: Entry; job: TaskJob }>();
@@ -101,7 +103,7 @@ export function createTaskProcesses(config: ProcessConfig, log: Log): TaskProces
       if (entry.idle !== null) clearTimeout(entry.idle);
       busy.set(id, { entry, job });
       try {
-        return await converse(entry, job, log, onProgress);
+        return await converse(entry, job, log, onProgress, onMeasure);
       } finally {
         busy.delete(id);
         rest(entry);
@@ -121,7 +123,7 @@ export function createTaskProcesses(config: ProcessConfig, log: Log): TaskProces
 }
 
 /** Hands a job over and listens until it is done or the process has ended. */
-function converse(entry: Entry, job: TaskJob, log: Log, onProgress: (progress: { units: number; note: string | null }) => void): Promise<TaskOutcome> {
+function converse(entry: Entry, job: TaskJob, log: Log, onProgress: (progress: { units: number; note: string | null }) => void, onMeasure: (measure: Measure) => void): Promise<TaskOutcome> {
   const { child } = entry;
   return new Promise((resolve) => {
     const settle = (outcome: TaskOutcome): void => {
@@ -131,6 +133,7 @@ function converse(entry: Entry, job: TaskJob, log: Log, onProgress: (progress: {
     };
     const listen = (message: FromProcess): void => {
       if (message.log !== undefined) log[message.log.level]({ ...message.log.fields, run: job.run, scope: job.scope, kind: job.kind }, message.log.text);
+      else if (message.measures !== undefined) message.measures.forEach(onMeasure);
       else if (message.units !== undefined) onProgress({ units: message.units, note: message.note ?? null });
       else if (message.outcome !== undefined) settle(message.outcome);
     };

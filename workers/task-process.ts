@@ -8,7 +8,7 @@ import { ERROR_CODES, WinnowError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import { type LocalExecutor, createLocalExecutor } from '../src/run/local.ts';
 import { hashOf } from '../src/run/manifest.ts';
-import type { TaskEnv, TaskKind } from '../src/run/stage.ts';
+import type { Measure, TaskEnv, TaskKind } from '../src/run/stage.ts';
 import { openEncoder, type EmbedPayload } from '../src/embed/task.ts';
 import type { Store } from '../src/store/store.ts';
 import { CODE, differenceOf } from './code.ts';
@@ -86,6 +86,7 @@ async function openRun({ store: uri, run, record: sha256 }: TaskJob): Promise<Op
       note = text;
       advance(0);
     },
+    onMeasure: measure,
   });
   current = { key, store, executor };
   return current;
@@ -138,7 +139,25 @@ function advance(count: number): void {
   send({ units, note });
 }
 
+/** Sent many at a time: an image is far less work than a message. */
+const MEASURES_AT_ONCE = 256;
+const MEASURES_EVERY_MS = 1_000;
+let measures: Measure[] = [];
+let measured = 0;
+
+function measure(one: Measure): void {
+  measures.push(one);
+  if (measures.length >= MEASURES_AT_ONCE || performance.now() - measured > MEASURES_EVERY_MS) sendMeasures();
+}
+
+function sendMeasures(): void {
+  measured = performance.now();
+  if (measures.length > 0) send({ measures });
+  measures = [];
+}
+
 function flush(): void {
+  sendMeasures();
   units = 0;
   note = null;
 }

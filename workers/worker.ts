@@ -9,6 +9,7 @@ import { type ErrorCode, WinnowError } from '../src/errors.ts';
 import type { Log } from '../src/log.ts';
 import { VERSION } from '../src/version.ts';
 import { type ProcessConfig, type TaskOutcome, type TaskProcesses, createTaskProcesses } from './processes.ts';
+import type { WorkerMetrics } from './metrics.ts';
 import { PREFIX, type TaskJob, failureText } from './queue.ts';
 import { type Connection, type Redis, closeRedis, connectRedis, redisOptions, tellOutages, watchRedis, within } from './redis.ts';
 import { isCancelled } from './runs.ts';
@@ -25,11 +26,15 @@ export interface QueueWorkerOptions extends ProcessConfig {
   readonly lockMs?: number;
   /** How long Redis may be away. Default 5 minutes. */
   readonly redisTimeoutMs?: number;
+  /** Counts what the worker does. */
+  readonly metrics?: WorkerMetrics;
 }
 
 export interface QueueWorker {
   /** Rejects with what ends the worker before it is told to. */
   readonly ended: Promise<never>;
+  /** Null while it takes tasks; otherwise why not: it drains, Redis is away, or it stepped aside with every stage. */
+  notReady(): string | null;
   /** Lets tasks under way end, up to `drainMs`, and takes no more. */
   close(): Promise<void>;
 }
@@ -47,9 +52,10 @@ export async function createQueueWorker(options: QueueWorkerOptions): Promise<Qu
   const connection = redisOptions(options.redis);
   const redis = await connectRedis(connection);
   tellOutages(redis, connection, log);
-  const processes = createTaskProcesses(processConfig(options), log);
+  const { metrics } = options;
+  const processes = createTaskProcesses(processConfig(options), log, (measure) => metrics?.observe(measure));
   const watch = watchRedis(redis, connection, redisTimeoutMs);
-  const state: State = { connection, redis, processes, log, workers: new Map(), renewed: new Map(), lockMs, draining: false, end: () => undefined };
+  const state: State = { connection, redis, processes, log, workers: new Map(), renewed: new Map(), lockMs, metrics, draining: false, end: () => undefined };
   const refused = new Promise<never>((_, reject) => (state.end = reject));
   const name = workerName({ host: hostname(), pid: process.pid, concurrency: options.concurrency, providers: options.providers ?? ['any'], version: options.version ?? VERSION });
   for (const stage of stages) {
@@ -67,7 +73,7 @@ export async function createQueueWorker(options: QueueWorkerOptions): Promise<Qu
   const timers = [setInterval(() => endLost(state), Math.min(1_000, lockMs / 10)), setInterval(() => void endCancelled(state), CANCEL_EVERY_MS)];
   const ended = Promise.race([refused, watch.lost]);
   ended.catch(() => undefined);
-  return { ended, close: () => closeWorker(state, drainMs, () => { timers.forEach(clearInterval); watch.stop(); }) };
+  return { ended, notReady: () => notReady(state), close: () => closeWorker(state, drainMs, () => { timers.forEach(clearInterval); watch.stop(); }) };
 }
 
 const LOST = 'lost';
@@ -83,6 +89,7 @@ interface State {
   /** When each job's lock was last known to be ours. */
   readonly renewed: Map<string, number>;
   readonly lockMs: number;
+  readonly metrics: WorkerMetrics | undefined;
   draining: boolean;
   end(error: WinnowError): void;
 }
@@ -107,11 +114,18 @@ async function processJob(state: State, stage: string, job: Job<TaskJob, null>, 
       void job.updateProgress(progress).catch(() => undefined);
     });
     const seconds = (performance.now() - started) / 1000;
+    state.metrics?.endTask({ stage, kind, outcome: outcome.state, seconds });
     state.log.debug({ run, stage, scope, kind, task: id, seconds, outcome: outcome.state, event: 'task' }, `${stage}: ${id} ${outcome.state} in ${seconds.toFixed(2)} s`);
     return await answer(state, stage, job, token, outcome);
   } finally {
     state.renewed.delete(id);
   }
+}
+
+function notReady({ draining, redis, workers }: State): string | null {
+  if (draining) return 'draining';
+  if (redis.status !== 'ready') return 'no connection to Redis';
+  return [...workers.values()].every(({ worker }) => worker.isPaused()) ? 'stepped aside after a fault of this machine' : null;
 }
 
 /** What the queue is told of a task's end. */

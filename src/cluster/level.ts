@@ -23,6 +23,8 @@ export type PointsReference =
   | { readonly kind: 'centroids'; readonly from: string; readonly k: number; readonly d: number };
 
 export interface RoundPayload {
+  /** Key prefix of the tree, such as `clusters`. */
+  readonly path: string;
   readonly points: PointsReference;
   readonly level: number;
   readonly round: number;
@@ -66,10 +68,10 @@ export const clusterRound: TaskKind<RoundPayload, RoundResult> = {
   run: async (payload, env) => {
     const points = await openPoints(env, payload.points);
     const engine = await searchEngine(env);
-    const { level, round, previous } = payload;
+    const { path, level, round, previous } = payload;
     const progress = roundProgress(payload, points.n, env);
     const options = { ...partitionOptions(payload, engine, env), bounds: { products: await scoreProducts(env), bytes: env.execution.memoryBytes / 4 }, onIteration: progress.onIteration };
-    const out = `work/clusters/level-${level}/round-${round}`;
+    const out = `work/${path}/level-${level}/round-${round}`;
     if (previous === null) {
       const found = await partition(points, options);
       progress.end();
@@ -160,6 +162,7 @@ function roundProgress(payload: RoundPayload, n: number, env: TaskEnv): { onIter
     onIteration: (stats, iteration) => {
       advance(Math.min(each, left));
       env.note(`level ${level}, round ${round}, iteration ${iteration}: inertia ${stats.inertia.toPrecision(6)}, ${stats.changed} moved, ${stats.empty} empty`);
+      env.observe?.({ of: 'inertia', level, inertia: stats.inertia });
       env.log.debug({ stage: 'cluster', treeLevel: level, round, iteration, ...stats }, 'iteration');
     },
     end: () => advance(left),

@@ -25,7 +25,7 @@ interface Call {
  * Puts the vectors of added images into `rows`. At least two calls, and two images for every thread, are with the encoder
  * while the next call is being filled.
  */
-export function createCalls(encoder: Encoder, rows: EmbeddingRows, { execution, signal }: Pick<TaskEnv, 'execution' | 'signal'>): Calls {
+export function createCalls(encoder: Encoder, rows: EmbeddingRows, { execution, signal, observe }: Pick<TaskEnv, 'execution' | 'signal' | 'observe'>): Calls {
   const { d, preprocess } = encoder;
   const size = Math.max(1, Math.min(encoder.batchSize, rows.status.length, Math.floor(TENSOR_BYTES_MAX / imageBytes(preprocess))));
   const calls = Array.from({ length: 1 + Math.max(2, Math.ceil((2 * execution.threads) / size)) }, (): Call => ({ tensor: null, members: [], done: Promise.resolve() }));
@@ -33,7 +33,9 @@ export function createCalls(encoder: Encoder, rows: EmbeddingRows, { execution, 
   const send = async (): Promise<void> => {
     const call = calls[at]!;
     const members = call.members.splice(0);
+    const started = performance.now();
     call.done = encoder.encode(call.tensor!, members.length).then((vectors) => {
+      observe?.({ of: 'model-batch', seconds: (performance.now() - started) / 1000 });
       members.forEach((row, i) => rows.putVector(row, vectors.subarray(i * d, (i + 1) * d)));
     });
     call.done.catch(() => undefined); // heard when its tensor is wanted again

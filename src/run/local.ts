@@ -2,7 +2,7 @@
  * The executor of one machine: tasks run in this process, a few at a time. Each finished task leaves a record, so a run
  * that was killed repeats only the tasks that were under way.
  */
-import type { Execution, Executor, TaskEnv, TaskKind } from './stage.ts';
+import type { Execution, Executor, Measure, TaskEnv, TaskKind } from './stage.ts';
 import { hashOf } from './manifest.ts';
 import type { Store } from '../store/store.ts';
 import type { Log } from '../log.ts';
@@ -19,6 +19,7 @@ export interface LocalExecutorOptions {
   /** @param kept a record of an earlier run says that these are done */
   onAdvance(units: number, kept: boolean): void;
   onNote(text: string): void;
+  onMeasure?(measure: Measure): void;
 }
 
 export interface LocalExecutor extends Executor {
@@ -38,6 +39,7 @@ export function createLocalExecutor(options: LocalExecutorOptions): LocalExecuto
     locations: options.locations,
     advance: (units) => options.onAdvance(units, false),
     note: options.onNote,
+    ...(options.onMeasure !== undefined && { observe: options.onMeasure }),
     resource: <T extends { close(): Promise<void> }>(key: string, make: () => Promise<T>) => {
       let made = resources.get(key);
       if (made === undefined) {

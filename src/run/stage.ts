@@ -30,9 +30,17 @@ export interface TaskEnv {
   advance(units: number): void;
   /** Tells what the task is doing now, for the progress line. */
   note(text: string): void;
+  /** For whoever watches, where somebody does: times and counts that are no part of any output. */
+  observe?(measure: Measure): void;
   /** A long-lived resource such as a model session: made once a process, closed when the run ends. */
   resource<T extends { close(): Promise<void> }>(key: string, make: () => Promise<T>): Promise<T>;
 }
+
+/** One thing that happened in a task. */
+export type Measure =
+  | { readonly of: 'image'; /** How the image ended. */ readonly status: string; readonly sizeBytes: number }
+  | { readonly of: 'model-batch'; readonly seconds: number }
+  | { readonly of: 'inertia'; readonly level: number; readonly inertia: number };
 
 /** How the work is done. None of it changes a byte of output, so none of it is hashed. */
 export interface Execution {

@@ -29,11 +29,13 @@ export interface StartOptions {
   readonly killAfterMs?: number;
   /** User to run as; only root may choose. */
   readonly uid?: number;
+  /** Beside this process's environment. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
-export function startWinnow(args: readonly string[], { cwd = ROOT, killAfterMs, uid }: StartOptions = {}): Running {
+export function startWinnow(args: readonly string[], { cwd = ROOT, killAfterMs, uid, env = {} }: StartOptions = {}): Running {
   const started = performance.now();
-  const child = spawn(process.execPath, ['--import', TSX, join(ROOT, 'src/cli.ts'), ...args], { cwd, stdio: ['ignore', 'pipe', 'pipe'], ...(uid !== undefined && { uid, gid: uid }) });
+  const child = spawn(process.execPath, ['--import', TSX, join(ROOT, 'src/cli.ts'), ...args], { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'], ...(uid !== undefined && { uid, gid: uid }) });
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => (stdout += chunk));

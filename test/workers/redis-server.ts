@@ -27,15 +27,16 @@ export interface RedisServer {
   stop(): Promise<void>;
 }
 
-export async function startRedis(options: readonly string[] = [], password?: string): Promise<RedisServer> {
+/** @param tls then it listens for TLS alone, with the certificate that `options` name */
+export async function startRedis(options: readonly string[] = [], password?: string, tls?: { readonly ca: string }): Promise<RedisServer> {
   const folder = mkdtempSync(join(tmpdir(), 'winnow-redis-'));
   const port = await freePort();
-  const url = `redis://${password === undefined ? '' : `:${password}@`}127.0.0.1:${port}`;
-  const args = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder, '--maxmemory-policy', 'noeviction', '--loglevel', 'warning', ...(password === undefined ? [] : ['--requirepass', password]), ...options];
+  const url = `${tls === undefined ? 'redis' : 'rediss'}://${password === undefined ? '' : `:${password}@`}127.0.0.1:${port}`;
+  const args = [...(tls === undefined ? ['--port', String(port)] : ['--port', '0', '--tls-port', String(port)]), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder, '--maxmemory-policy', 'noeviction', '--loglevel', 'warning', ...(password === undefined ? [] : ['--requirepass', password]), ...options];
   let child: ChildProcess;
   const start = async (): Promise<void> => {
     child = spawn(PROGRAM, args, { stdio: 'ignore' });
-    await answers(url);
+    await answers(url, tls);
   };
   const end = (): Promise<void> =>
     new Promise((resolve) => {
@@ -60,8 +61,8 @@ export async function startRedis(options: readonly string[] = [], password?: str
   };
 }
 
-async function answers(url: string): Promise<void> {
-  const redis = new Redis(url, { retryStrategy: () => 20, maxRetriesPerRequest: null });
+async function answers(url: string, tls?: { readonly ca: string }): Promise<void> {
+  const redis = new Redis(url, { ...(tls !== undefined && { tls }), retryStrategy: () => 20, maxRetriesPerRequest: null });
   redis.on('error', () => undefined);
   await redis.ping();
   redis.disconnect();

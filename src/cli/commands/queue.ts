@@ -11,6 +11,7 @@ interface WorkerFlags extends Common {
   readonly allowStore: readonly string[];
   readonly location: readonly string[];
   readonly drain: number;
+  readonly http?: string | null;
 }
 
 /** `worker`, `status`, `workers`, `cancel` and `retry`. */
@@ -22,13 +23,14 @@ export function addQueue(program: Command, signal: AbortSignal): void {
     .option('--allow-store <uri>', 'a store, or what lies above it, that may be written; may be repeated; default: any', collect, [])
     .option('--location <name=folder>', 'where a source lies on this machine, if elsewhere; may be repeated', collect, [])
     .option('--drain <seconds>', 'time for tasks under way after SIGTERM', positive, 25)
+    .option('--http <address>', '[host:]port of /health, /ready and /metrics; without a host: this machine alone')
     .option('--quiet', 'warnings only')
     .option('--verbose', 'log every task')
     .addHelpText('after', '\nExample:\n  winnow worker --redis redis://queue:6379 --stages embed,cluster --concurrency 4 --providers webgpu,cpu\n')
-    .action(async ({ stages = null, providers = null, allowStore, location, drain, concurrency, ...options }: WorkerFlags) => {
+    .action(async ({ stages = null, providers = null, allowStore, location, drain, concurrency, http = null, ...options }: WorkerFlags) => {
       const { worker } = await import('../worker.ts');
       const { log } = reportersOf(options);
-      print(await worker({ redis: redisOf(options), stages, providers, concurrency, stores: allowStore, locations: location, drainMs: drain * 1000, log, signal }), options.json);
+      print(await worker({ redis: redisOf(options), stages, providers, concurrency, stores: allowStore, locations: location, drainMs: drain * 1000, http, onHttp: (url) => log.info({ url }, `worker: /health, /ready and /metrics at ${url}`), log, signal }), options.json);
     });
   withRedis(program.command('status').description('show every run, stage and worker of a queue'))
     .addHelpText('after', '\nExample:\n  winnow status --redis redis://queue:6379\n')
