@@ -43,6 +43,7 @@ const FAULTS: Record<string, (scene: Scene) => Promise<void>> = {
     scene.workers.push(scene.startWorker());
   },
   'restart-redis': async ({ redis }) => redis.restart(),
+  'restart-redis-kept': async ({ redis }) => redis.restart('kept'),
   'half-open': async ({ redis }) => {
     redis.freeze();
     await wait(HALF_OPEN_MS);

@@ -19,8 +19,8 @@ export function withoutRedis(): boolean {
 export interface RedisServer {
   readonly port: number;
   readonly url: string;
-  /** Kills it and starts it again on the same port, without its data. */
-  restart(): Promise<void>;
+  /** Kills it and starts it again on the same port, without its data; or with them, as they were a moment before. */
+  restart(data?: 'lost' | 'kept'): Promise<void>;
   /** SIGSTOP: connections stay and nothing answers. */
   freeze(): void;
   thaw(): void;
@@ -48,8 +48,10 @@ export async function startRedis(options: readonly string[] = [], password?: str
   return {
     port,
     url,
-    restart: async () => {
+    restart: async (data = 'lost') => {
+      if (data === 'kept') await save(url, tls);
       await end();
+      if (data === 'lost') await rm(join(folder, 'dump.rdb'), { force: true });
       await start();
     },
     freeze: () => void child.kill('SIGSTOP'),
@@ -77,4 +79,10 @@ function freePort(): Promise<number> {
       server.close(() => resolve(port));
     });
   });
+}
+
+async function save(url: string, tls?: { readonly ca: string }): Promise<void> {
+  const redis = new Redis(url, tls === undefined ? {} : { tls });
+  await redis.save();
+  redis.disconnect();
 }
