@@ -30,6 +30,10 @@ export const MixConfig = z.strictObject({
     .enum(['independent', 'exact'])
     .optional()
     .describe('Which steps are homogeneous: `independent` draws (the default), or `exact`: in any window of m steps their count is within 1 of p · m.'),
+  overlap: z
+    .enum(['keep', 'first'])
+    .optional()
+    .describe('Images that several parts hold: `keep` them in each, counted; `first`: only the first part that has one keeps it, in the order balanced, retrieved, raw. Rows of the pool are compared by row, raw parts by content id. Default: kept and not counted.'),
   phases: z.array(PhaseConfig).min(1).optional().describe('Warm-up or curriculum: other ratios from a step on. Shares are exact within each phase.'),
 });
 export type MixConfig = z.infer<typeof MixConfig>;

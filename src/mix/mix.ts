@@ -21,7 +21,7 @@ import { type Draws, type Mixture, type MixturePart, homogeneousOf } from './mix
 export function mixParts(parts: readonly MixturePart[], config: MixConfig): { mixture: Mixture; unused: string[] } {
   const empty = parts.find(({ rows }) => rows === 0);
   if (empty !== undefined) throw new WinnowError('TOO_FEW_ROWS', `Expected images in the ${empty.kind} part "${empty.name}", got none: no batch can be drawn from it; take it out of the recipe or repair its source`, { details: { part: empty.name } });
-  const { schedule, phases, ...first } = config;
+  const { schedule, phases, overlap: _, ...first } = config;
   const draws = resolveDraws(parts, first, 'mix');
   let held: Wishes = first;
   const later = (phases ?? []).map(({ fromStep, ...phase }, i) => {

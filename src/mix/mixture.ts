@@ -4,6 +4,9 @@
  */
 import type { Manifest } from '../run/manifest.ts';
 
+/** Where selections lie that leave out what earlier parts hold. */
+export const DISJOINT = 'disjoint/';
+
 /** Name of the part that balanced sampling makes. */
 export const BALANCED_PART = 'balanced';
 
@@ -13,6 +16,18 @@ export interface MixturePart {
   /** Rows with copies counted: what one pass over the part sees. */
   readonly rows: number;
   readonly uniqueImages: number;
+  /** Key prefix of the selection that names the part's rows, where it is not the part's own: what earlier parts left of it. */
+  readonly from?: string;
+}
+
+/** What a part shares with those before it. */
+export interface OverlapCount {
+  readonly part: string;
+  /** Different images that an earlier part has too, and rows of the part that name them, copies counted. */
+  readonly images: number;
+  readonly rows: number;
+  /** The same images by the first part that has them. */
+  readonly with: Readonly<Record<string, number>>;
 }
 
 export interface Homogeneous {

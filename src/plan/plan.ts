@@ -11,7 +11,8 @@ import type { Execution } from '../run/stage.ts';
 import { targetCount } from '../sample/config.ts';
 import { clusterCost, keptLeaves, levelsOf } from './cluster-cost.ts';
 import { type StageCost, type Step, type Totals, totalsOf } from './cost.ts';
-import { type EmbedRate, type ImageSet, type StageRequest, elementBytesOf, embedCost, embeddingRowBytes, ingestCost, mixCost, retrieveCost, sampleCost, shardCost } from './stage-cost.ts';
+import { type EmbedRate, type ImageSet, type StageRequest, elementBytesOf, embedCost, embeddingRowBytes, ingestCost, mixCost, sampleCost, shardCost } from './stage-cost.ts';
+import { retrieveCost } from './retrieve-cost.ts';
 
 /** As in the footprint table of arXiv 2508.10104: power usage effectiveness, and kg of CO2 a kWh (US average). */
 export const PUE = 1.1;
@@ -78,7 +79,7 @@ export function planRecipe(request: PlanRequest): PlanReport {
   const kept = levels.map((k, l) => (l === 0 ? keptLeaves(recipe.cluster, k) : k));
   const selected = Math.min(targetCount(recipe.sample.target, images), images * recipe.sample.multiplier);
   const costs: StageCost[] = [
-    ingestCost(shared), embedCost(shared), clusterCost(cluster), sampleCost(shared, kept, selected), retrieveCost(shared), mixCost(shared), shardCost(shared, selected, kept),
+    ingestCost(shared), embedCost(shared), clusterCost(cluster), sampleCost(shared, kept, selected), retrieveCost(shared, kept[0] ?? 1), mixCost(shared), shardCost(shared, selected, kept),
   ];
   const stages = costs.filter(({ steps }) => steps.length > 0).map(({ stage, steps: bare }) => {
     const steps = bare.map((one) => ({ ...one, seconds: one.seconds + one.tasks * rates.task }));
@@ -134,7 +135,7 @@ function shapeFor(d: number): VitShape {
 }
 
 /** Published sizes of the sets that the paper's recipe names. */
-const KNOWN: readonly (readonly [RegExp, number])[] = [[/imagenet-22k$/, 14_197_086], [/imagenet-1k$/, 1_281_167], [/mapillary-sls$/, 1_434_262]];
+const KNOWN: readonly (readonly [RegExp, number])[] = [[/imagenet-22k$/, 14_197_086], [/imagenet-1k$/, 1_281_167], [/mapillary-sls$/, 1_434_262], [/gldv2$/, 1_580_470], [/food-101$/, 75_750]];
 
 function setsOf({ recipe, parts }: PlanRequest, assumptions: string[]): { seeds: ImageSet[]; raws: ImageSet[] } {
   const names = [...recipe.retrieve, ...recipe.raw].map(({ name }) => name);
@@ -147,7 +148,7 @@ function setsOf({ recipe, parts }: PlanRequest, assumptions: string[]): { seeds:
     return known?.[1] ?? 0;
   };
   return {
-    seeds: recipe.retrieve.map(({ name }) => ({ name, images: countOf(name), hasVectors: true })),
+    seeds: recipe.retrieve.map(({ name, prompts }) => ({ name, images: Array.isArray(prompts) ? prompts.length : countOf(name), hasVectors: true })),
     raws: recipe.raw.map(({ name }) => ({ name, images: countOf(name), hasVectors: false })),
   };
 }

@@ -86,7 +86,7 @@ export function embedCost({ recipe, pool, seeds, raws, d, imageBytes, textBytes,
 
 /** Leaf, distance, row by leaf and copies of each row of the pool (src/sample/sample.ts). */
 const ROW_BYTES_HELD = 14;
-const ASSIGNMENT_ROW_BYTES = 12.125;
+export const ASSIGNMENT_ROW_BYTES = 12.125;
 const SELECTION_ROW_BYTES = 14;
 const ROWS_MAX = 2 ** 32;
 
@@ -107,29 +107,10 @@ export function sampleCost({ pool: { images }, d, rates }: StageRequest, cluster
   };
 }
 
-/** Queries of one task (src/retrieve/retrieve.ts). */
-const QUERIES = 1024;
-const PAIR_ROW_BYTES = 22;
-
-/** Exact: every chunk of queries reads the whole pool. */
-export function retrieveCost({ recipe, execution, pool, seeds, d, rates }: StageRequest): StageCost {
-  const table = pool.images * embeddingRowBytes(d, elementBytesOf(recipe));
-  const warnings: string[] = [];
-  const steps = seeds.filter(({ images }) => images > 0).map(({ name, images }) => {
-    const k = recipe.retrieve.find((one) => one.name === name)?.k ?? 1;
-    const queries = Math.max(1, Math.min(QUERIES, Math.floor(2 ** 20 / k)));
-    const tasks = Math.ceil(images / queries);
-    const flop = 2 * images * pool.images * d;
-    const bytesRead = tasks * table + images * embeddingRowBytes(d, elementBytesOf(recipe));
-    const bytesWritten = 2 * images * k * PAIR_ROW_BYTES;
-    const computing = flop / rates.retrieval;
-    if (bytesRead / rates.read > 4 * computing && tasks > 1) warnings.push(`retrieve ${name}: ${tasks.toLocaleString('en')} chunks of ${queries} queries each read the whole pool, ${(bytesRead / 1e15).toPrecision(3)} PB in all: reading takes longer than searching`);
-    return step(name, {
-      tasks, flop, bytesRead, bytesWritten, peakBytes: BASE_BYTES + queries * (d * 8 + k * 24) + execution.blockRows * d * 8,
-      seconds: Math.max(computing, bytesRead / rates.read) + bytesWritten / rates.write
-    });
-  });
-  return { stage: 'retrieve', steps, warnings };
+/** Rows of a retrieved part: pairs of a query and an image, or images of clusters as far as the cap and the pool go. */
+export function retrievedRows({ recipe, pool }: StageRequest, name: string, queries: number): number {
+  const entry = recipe.retrieve.find((one) => one.name === name);
+  return entry?.cluster === undefined ? queries * (entry?.k ?? 1) : queries === 0 ? 0 : Math.min(entry.cluster.cap, pool.images);
 }
 
 /** Reads manifests alone. */
@@ -151,7 +132,7 @@ export function shardCost(request: StageRequest, selected: number, clusters: rea
   const levels = clusters.length;
   const parts = [
     { name: 'balanced', entries: selected, from: pool.images, vectors: true },
-    ...seeds.map(({ name, images }) => ({ name, entries: images * (recipe.retrieve.find((one) => one.name === name)?.k ?? 1), from: pool.images, vectors: true })),
+    ...seeds.map(({ name, images }) => ({ name, entries: retrievedRows(request, name, images), from: pool.images, vectors: true })),
     ...raws.map(({ name, images }) => ({ name, entries: images, from: images, vectors: false })),
   ];
   const steps = parts.filter(({ entries }) => entries > 0).map(({ name, entries, from, vectors }) => {

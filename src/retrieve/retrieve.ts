@@ -6,21 +6,22 @@
  *
  * Plan: one task a chunk of queries. Each streams the pool once and leaves its pairs in the store; `merge.ts` sorts them.
  */
-import { type EmbeddingBlock, type EmbeddingsManifest, readEmbeddingPart } from '../embed/embedding.ts';
+import { type EmbeddingsManifest, readEmbeddingPart } from '../embed/embedding.ts';
 import { WinnowError, throwIfAborted } from '../errors.ts';
-import { type Part, type StoredManifest, hashOf, requireManifest, rowCountOf } from '../run/manifest.ts';
+import { type Part, type StoredManifest, hashOf, rowCountOf } from '../run/manifest.ts';
 import type { TaskEnv, TaskKind } from '../run/stage.ts';
 import type { Store } from '../store/store.ts';
 import { type SearchEngineName, openSearchEngine } from '../vector/engine.ts';
 import type { SearchEngine } from '../vector/search.ts';
 import { type NearestRows, type VectorBlock, nearestRows } from './nearest.ts';
 import { type SearchResult, encodePairs } from './pairs.ts';
+import { type TableReference, putUnit, requireVectors } from './unit-rows.ts';
 
 /** One chunk of queries: rows firstRow … firstRow + rowCount − 1 of the seed images, all in one part of their table. */
 export interface SearchPayload {
   /** Key prefixes and manifest hashes of the two tables of vectors. */
-  readonly pool: { readonly path: string; readonly sha256: string };
-  readonly seeds: { readonly path: string; readonly sha256: string };
+  readonly pool: TableReference;
+  readonly seeds: TableReference;
   /** Key prefix of the selection, such as `selections/places`. */
   readonly path: string;
   readonly k: number;
@@ -83,8 +84,8 @@ export function searchEngine(env: Pick<TaskEnv, 'resource' | 'execution'>, name:
 
 async function run(payload: SearchPayload, env: TaskEnv): Promise<SearchResult> {
   const { k } = payload;
-  const pool = await requireSame(env.store, payload.pool);
-  const seeds = await requireSame(env.store, payload.seeds);
+  const pool = await requireVectors(env.store, payload.pool);
+  const seeds = await requireVectors(env.store, payload.seeds);
   const queries = await readQueries(env.store, seeds.manifest, payload);
   if (queries.row.length === 0) {
     env.advance(payload.rowCount * rowCountOf(pool.manifest.parts));
@@ -96,12 +97,6 @@ async function run(payload: SearchPayload, env: TaskEnv): Promise<SearchResult> 
   const nearest = await nearestRows(engine, queries.vectors, blocks, { k, d: pool.manifest.d, blockRowsMax: env.execution.blockRows });
   const pairs = nearest.found === 0 ? null : await writePairs(env.store, payload, queries.row, nearest);
   return { queries: queries.row.length, candidates: counts.candidates, pairs };
-}
-
-async function requireSame(store: Store, { path, sha256 }: SearchPayload['pool']): Promise<StoredManifest<EmbeddingsManifest>> {
-  const stored = await requireManifest<EmbeddingsManifest>(store, path, 'embed');
-  if (stored.sha256 === sha256) return stored;
-  throw new WinnowError('CHECKSUM_MISMATCH', `Expected the vectors whose manifest has SHA-256 ${sha256.slice(0, 12)}…, found ${stored.sha256.slice(0, 12)}… at ${path}: run \`winnow retrieve\` again`);
 }
 
 async function readQueries(store: Store, { parts, d }: EmbeddingsManifest, { part, firstRow, rowCount }: SearchPayload): Promise<VectorBlock> {
@@ -132,25 +127,6 @@ async function* readPool(env: TaskEnv, { parts, d }: EmbeddingsManifest, queryRo
     env.advance(queryRows * part.rowCount);
   }
   if (n > 0) yield { row: rows.row.subarray(0, n), vectors: rows.vectors.subarray(0, n * d) };
-}
-
-/**
- * Puts row r at place `at`, scaled to unit length (norm in float64), so that products are cosines whether or not the
- * vectors were normalised on disk. Rows that are not `ok` and zero vectors, which have no direction, are left out.
- *
- * @returns rows put: 1 or 0
- */
-function putUnit({ firstRow, ok, vectors }: EmbeddingBlock, r: number, d: number, into: VectorBlock, at: number, where: string): number {
-  if (ok[r - firstRow] === 0) return 0;
-  const from = (r - firstRow) * d;
-  let squares = 0;
-  for (let j = 0; j < d; j++) squares += vectors[from + j]! * vectors[from + j]!;
-  if (squares === 0) return 0;
-  if (!Number.isFinite(squares)) throw new WinnowError('NOT_FINITE', `Expected finite numbers in the vector of row ${r} in ${where}, got NaN or infinity: run \`winnow embed --force\``, { details: { row: r, path: where } });
-  const norm = Math.sqrt(squares);
-  for (let j = 0; j < d; j++) into.vectors[at * d + j] = vectors[from + j]! / norm;
-  into.row[at] = r;
-  return 1;
 }
 
 /** The key has the payload's hash in it, so that a record of another attempt never names these bytes. */
