@@ -1,10 +1,12 @@
-/** `winnow inspect PATH`: what a file or folder is, its schema and a few rows, as text or JSON. */
+/** `winnow inspect PATH`: what a file or folder is, its schema and a few rows, links to images, as text or JSON. */
 import { open, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { type TableView, decodeTable } from '../arrow/ipc.ts';
 import { WinnowError } from '../errors.ts';
 import { MANIFEST_FORMAT, type Manifest, type Part, readPart } from '../run/manifest.ts';
+import { boundedText } from '../report/page.ts';
 import { renderSummary, summarise } from '../report/summary.ts';
+import { describeImage, linkOf, locationsAbove } from './image-links.ts';
 import { describeIndexFile } from './index-file.ts';
 import { openStoreToRead } from './session.ts';
 
@@ -22,15 +24,19 @@ export async function inspect(path: string): Promise<Inspection> {
   });
   if (facts.isDirectory()) return inspectFolder(path);
   const head = await reading(path, () => firstBytes(path, ARROW.length));
-  if (head === ARROW) return inspectTable(await readTable(path), path);
+  if (head === ARROW) return inspectTable(await readTable(path), path, await locationsAbove(path));
   const index = await describeIndexFile(path, head);
   if (index !== null) return index;
   if (basename(path).endsWith('.json')) return inspectJson(await reading(path, () => readFile(path)), path);
-  throw new WinnowError('INPUT_MALFORMED', `Expected an Arrow file, a manifest, a faiss index file or a store, got ${path}: ${facts.size} bytes of something else`);
+  const image = await reading(path, async () => describeImage(path, Buffer.from(await firstBytes(path, IMAGE_HEAD), 'latin1')));
+  if (image !== null) return image;
+  throw new WinnowError('INPUT_MALFORMED', `Expected an Arrow file, a manifest, an image, a faiss index file or a store, got ${path}: ${facts.size} bytes of something else`);
 }
 
 /** What an Arrow IPC file starts with. */
 const ARROW = 'ARROW1';
+/** What tells an image's format. */
+const IMAGE_HEAD = 4096;
 
 async function reading<T>(path: string, read: () => Promise<T>): Promise<T> {
   try {
@@ -85,21 +91,25 @@ async function inspectFolder(path: string): Promise<Inspection> {
   return { text: renderSummary(summary), json: summary };
 }
 
-function inspectTable(bytes: Uint8Array, path: string): Inspection {
+function inspectTable(bytes: Uint8Array, path: string, locations: Readonly<Record<string, string>>): Inspection {
   try {
-    return describeTable(decodeTable(bytes, path), bytes, path);
+    return describeTable(decodeTable(bytes, path), bytes, path, locations);
   } catch (cause) {
     if (cause instanceof WinnowError) throw cause;
     throw new WinnowError('INPUT_MALFORMED', `Expected a table as Winnow writes them at ${path}: ${(cause as Error).message}`, { cause });
   }
 }
 
-function describeTable(view: TableView, bytes: Uint8Array, path: string): Inspection {
+function describeTable(view: TableView, bytes: Uint8Array, path: string, locations: Readonly<Record<string, string>>): Inspection {
   const schema = view.names.map((name) => ({ name, type: view.typeOf(name) }));
   const rows = Array.from({ length: Math.min(ROWS_SHOWN, view.rowCount) }, (_, i) => view.row(i));
   const lines = [`${path}: Arrow IPC file, ${view.rowCount} rows, ${bytes.byteLength} bytes`, ...schema.map(({ name, type }) => `  ${name.padEnd(12)} ${type}`), ''];
-  for (const row of rows) lines.push(`  ${Object.entries(row).map(([name, value]) => `${name}=${brief(value)}`).join('  ')}`);
-  return { text: `${lines.join('\n')}\n`, json: { path, kind: 'arrow', rowCount: view.rowCount, schema, rows } };
+  const links = rows.map((row) => linkOf(row, locations));
+  rows.forEach((row, i) => {
+    lines.push(`  ${Object.entries(row).map(([name, value]) => `${name}=${brief(value)}`).join('  ')}`);
+    if (links[i] !== null) lines.push(`    ${links[i]}`);
+  });
+  return { text: `${lines.join('\n')}\n`, json: { path, kind: 'arrow', rowCount: view.rowCount, schema, rows, ...(links.some((link) => link !== null) && { links }) } };
 }
 
 function inspectJson(bytes: Uint8Array, path: string): Inspection {
@@ -127,5 +137,5 @@ function inspectJson(bytes: Uint8Array, path: string): Inspection {
 
 function brief(value: unknown): string {
   const text = Array.isArray(value) && value.length > 6 ? `[${value.slice(0, 4).map((one) => (typeof one === 'number' ? Number(one.toPrecision(4)) : one)).join(', ')}, … ${value.length}]` : typeof value === 'string' ? value : JSON.stringify(value);
-  return text.length > 120 ? `${text.slice(0, 117)}…` : text;
+  return boundedText(text, 118);
 }

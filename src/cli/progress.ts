@@ -4,13 +4,14 @@
  */
 import { MultiBar } from 'cli-progress';
 import type { Log } from '../log.ts';
+import { wrapLine } from '../report/wrap.ts';
 import type { ProgressSink } from '../run/stage.ts';
 
 export const SILENT_PROGRESS: ProgressSink = { begin: () => {}, note: () => {}, advance: () => {}, end: () => {} };
 
 /** A bar when the stream is a terminal, lines when it is not. */
 export function createProgress(stream: NodeJS.WriteStream): ProgressSink {
-  return stream.isTTY ? barProgress(stream) : periodicProgress((_, text) => stream.write(`${text}\n`));
+  return stream.isTTY ? barProgress(stream) : periodicProgress((_, text) => stream.write(`${wrapLine(text).join('\n')}\n`));
 }
 
 /** The same lines as events of the log, with their figures. */
@@ -150,8 +151,8 @@ export function barLine(figures: Figures, columns: number): string {
 /** `embeddings: 257 of 400 images (64 %), 159 images/s, 12 s to go; note`. */
 function plainLine(figures: Figures): string {
   const { stage, total, unit, done, note } = figures;
-  const share = total === null || total === 0 ? ` ${unit}` : ` of ${total} ${unit} (${Math.floor((100 * done) / total)} %)`;
-  const facts = [`${stage}: ${done}${share}`, rateOf(figures), etaOf(figures)].filter((fact) => fact !== '');
+  const share = total === null || total === 0 ? ` ${unit}` : ` of ${short(total)} ${unit} (${Math.floor((100 * done) / total)} %)`;
+  const facts = [`${stage}: ${short(done)}${share}`, rateOf(figures), etaOf(figures)].filter((fact) => fact !== '');
   return `${facts.join(', ')}${note === '' ? '' : `; ${note}`}`;
 }
 

@@ -1,5 +1,6 @@
 /** `winnow status`, `workers`, `cancel` and `retry`: what goes on in a queue, in lines of at most 80 columns, and what to do about it. */
 import { type FailedTask, type QueueStatus, type StageStatus, type WorkerStatus, cancelRuns, readStatus, retryFailed } from '../../workers/status.ts';
+import { wrapLine } from '../report/wrap.ts';
 import { duration } from './progress.ts';
 
 export interface Said {
@@ -50,7 +51,7 @@ export function renderStatus({ runs, stages, workers, failures }: QueueStatus, n
     renderWorkers(workers).trimEnd(),
     ...(failures.length === 0 ? [] : ['', 'Failed, newest first (`winnow retry --failed` puts them back in line)', ...failures.map(failureLine)]),
     '',
-  ].join('\n');
+  ].flatMap((lines) => lines.split('\n')).flatMap((line) => wrapLine(line)).join('\n');
 }
 
 function stageLine({ stage, waiting, active, delayed, done, failed, perMinute, etaSeconds }: StageStatus): string {

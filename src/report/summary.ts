@@ -4,10 +4,13 @@ import { EMBEDDING_STATUSES, type EmbeddingsManifest } from '../embed/embedding.
 import { SURVIVORS } from '../embed/survivors.ts';
 import type { ImagesManifest } from '../ingest/image.ts';
 import { readManifest } from '../run/manifest.ts';
+import type { MixtureManifest, OverlapCount } from '../mix/mixture.ts';
 import type { SelectionManifest } from '../sample/selection.ts';
 import type { DatasetManifest } from '../shard/shard.ts';
 import type { Store } from '../store/store.ts';
 import { type BalanceReport, measureBalance } from './balance.ts';
+import { boundedText } from './page.ts';
+import { wrapLine } from './wrap.ts';
 
 export interface Summary {
   readonly store: string;
@@ -17,6 +20,8 @@ export interface Summary {
   readonly warnings: readonly string[];
   readonly selection: { readonly requested: number; readonly selected: number; readonly unique: number; readonly shortfall: number };
   readonly balance: BalanceReport | null;
+  /** Images that parts share with those before them; absent where the recipe does not ask. */
+  readonly overlap?: { readonly policy: 'keep' | 'first'; readonly parts: readonly OverlapCount[] };
   readonly parts: readonly { readonly name: string; readonly kind: string; readonly rows: number; readonly uniqueImages: number; readonly shards: number }[];
 }
 
@@ -28,12 +33,13 @@ interface HealthFigures {
 
 /** @returns null when the store has no finished selection yet */
 export async function summarise(store: Store): Promise<Summary | null> {
-  const [images, embeddings, survivors, clusters, selection, dataset] = await Promise.all([
+  const [images, embeddings, survivors, clusters, selection, mixture, dataset] = await Promise.all([
     readManifest<ImagesManifest>(store, 'images'),
     readManifest<EmbeddingsManifest>(store, 'embeddings'),
     readManifest<EmbeddingsManifest>(store, SURVIVORS),
     readManifest<ClustersManifest>(store, 'clusters'),
     readManifest<SelectionManifest>(store, 'selections/balanced'),
+    readManifest<MixtureManifest>(store, 'mixture'),
     readManifest<never>(store, 'dataset'),
   ]);
   if (images === null || embeddings === null || clusters === null || selection === null) return null;
@@ -41,6 +47,7 @@ export async function summarise(store: Store): Promise<Summary | null> {
   const statuses = (survivors ?? embeddings).manifest.stats.statuses as Record<string, number>;
   const { setAside, clustered, warnings, health } = clusters.manifest.stats as { setAside: number; clustered: number; warnings: string[]; health: { levels: HealthFigures[] } };
   const listed = embeddings.manifest.stats.rows as number;
+  const overlap = mixture?.manifest.stats.overlap as Summary['overlap'];
   return {
     store: store.uri,
     funnel: { listed, rejected: rejectedOf(statuses), setAside, notDrawn: clustered - unique, selected: unique },
@@ -48,15 +55,16 @@ export async function summarise(store: Store): Promise<Summary | null> {
     warnings,
     selection: { requested, selected, unique, shortfall },
     balance: await measureBalance(store, images.manifest, embeddings.manifest, selection.manifest),
+    ...(overlap !== undefined && { overlap }),
     parts: ((dataset?.manifest as unknown as DatasetManifest | undefined)?.parts ?? []).map(({ name, kind, rows, uniqueImages, shards }) => ({ name, kind, rows, uniqueImages, shards: shards.length })),
   };
 }
 
 /** The summary as text of at most 80 columns. */
 export function renderSummary(summary: Summary): string {
-  const { funnel, tree, selection, balance, parts, warnings } = summary;
+  const { funnel, tree, selection, balance, parts, warnings, overlap } = summary;
   const lines = ['Funnel', row('images found', funnel.listed)];
-  for (const [reason, count] of Object.entries(funnel.rejected)) lines.push(row(`  rejected: ${reason}`, -count));
+  for (const [reason, count] of Object.entries(funnel.rejected)) lines.push(row(reason.startsWith('filter:') ? `  filtered: ${reason.slice('filter:'.length)}` : `  rejected: ${reason}`, -count));
   if (funnel.setAside > 0) lines.push(row('  set aside: outlier clusters', -funnel.setAside));
   lines.push(row('  not drawn', -funnel.notDrawn), row('kept', funnel.selected));
   if (selection.selected !== selection.unique) lines.push(row('  with repeats', selection.selected));
@@ -66,7 +74,14 @@ export function renderSummary(summary: Summary): string {
   if (warnings.length > 0) lines.push(...warnings.map((warning) => `  ! ${warning}`));
   if (balance !== null) lines.push('', ...renderBalance(balance));
   if (parts.length > 0) lines.push('', 'Dataset', ...parts.map(({ name, kind, rows, uniqueImages, shards }) => `  ${name.padEnd(20)} ${kind.padEnd(10)} ${rows} rows, ${uniqueImages} images, ${shards} shard${shards === 1 ? '' : 's'}`));
-  return `${lines.join('\n')}\n`;
+  if (parts.length > 0 && overlap !== undefined) lines.push(...overlap.parts.map((part) => renderOverlap(part, overlap.policy)));
+  return `${lines.flatMap((line) => wrapLine(line)).join('\n')}\n`;
+}
+
+function renderOverlap({ part, images, rows, with: shared }: OverlapCount, policy: 'keep' | 'first'): string {
+  const by = Object.entries(shared).map(([name, count]) => `${name} ${count}`).join(', ');
+  const many = (count: number, one: string): string => `${count} ${one}${count === 1 ? '' : 's'}`;
+  return `  ${part}: shares ${many(images, 'image')} with earlier parts${images === 0 ? '' : ` (${by}): ${many(rows, 'row')} ${policy === 'first' ? 'left out' : 'kept'}`}`;
 }
 
 function renderBalance({ pool, random, randomSeeds, selection, gains, losses }: BalanceReport): string[] {
@@ -85,7 +100,7 @@ function renderBalance({ pool, random, randomSeeds, selection, gains, losses }: 
 }
 
 function change({ label, pool, selected }: { label: string; pool: number; selected: number }): string {
-  return `${label} ${selected}/${pool}`;
+  return `${boundedText(label, 40)} ${selected}/${pool}`;
 }
 
 /** In the order of the steps: what embedding found first, then what later steps said, by name. */

@@ -1,5 +1,5 @@
 /** The package as it is built and installed: JavaScript under `dist/`, recipes beside it, worker threads with a model. */
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { cp, mkdir, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -36,6 +36,28 @@ describe('the built package', () => {
   it('draws the demo and curates it', async () => {
     const { stdout } = await node('demo', '--count', '150', '--store', join(folder, 'demo'), '--quiet');
     expect(stdout).toMatch(/Funnel\n {2}images found +150\n/);
+  });
+
+  it('serves its pages with the scripts that belong to them', async () => {
+    const server = spawn(process.execPath, [cli, 'atlas', join(folder, 'demo'), '--port', '0'], { stdio: ['ignore', 'ignore', 'pipe'] });
+    try {
+      let said = '';
+      const url = await new Promise<string>((resolve, reject) => {
+        server.stderr.setEncoding('utf8').on('data', (text: string) => {
+          said += text;
+          const address = /is at (http:\S+)/.exec(said)?.[1];
+          if (address !== undefined) resolve(address);
+        });
+        server.on('close', () => reject(new Error(said)));
+      });
+      for (const name of ['atlas.js', 'live.js']) {
+        const script = await fetch(`${url}/static/${name}`);
+        expect(script.headers.get('content-type')).toMatch(/^text\/javascript/);
+        expect(await script.text()).toMatch(/addEventListener/);
+      }
+    } finally {
+      server.kill('SIGTERM');
+    }
   });
 
   it('runs a model on worker threads', async () => {

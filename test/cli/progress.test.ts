@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { type Figures, barLine, createLogProgress, createProgress, duration } from '../../src/cli/progress.ts';
 import type { Log } from '../../src/log.ts';
 
@@ -59,6 +59,22 @@ describe('progress that is no terminal', () => {
     progress.advance(10);
     progress.end('9 of 10 images');
     expect(text()).toMatch(/^embeddings: 9 of 10 images \(\d\.\d s\)\n$/);
+  });
+
+  it('writes what is long in lines of 80 columns, large counts short', () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    const { stream, text } = written(false);
+    const progress = createProgress(stream);
+    progress.begin('cluster', 203_450_000, 'comparisons');
+    progress.note('level 4, round 0, iteration 2: inertia 42.2181, 0 moved, 0 empty');
+    vi.advanceTimersByTime(6000);
+    progress.advance(188_600_000);
+    vi.useRealTimers();
+    expect(text()).toMatch(/^cluster: 189M of 203M comparisons \(92 %\), 31\.4M comparisons\/s.*\n {4}.*inertia 42/);
+    progress.end('1689000000 images in 200000000 / 8000000 / 800000 / 100000 / 25000 clusters of a tree');
+    const lines = text().trimEnd().split('\n');
+    expect(lines.length).toBeGreaterThan(1);
+    for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
   });
 
   it('or events of the log, with figures', () => {
