@@ -13,7 +13,7 @@
 import assert from 'node:assert/strict';
 import { type ClusterTree, type Grouping, type TreeLevel, groupByParent } from '../cluster/tree.ts';
 import { randomStream } from '../random.ts';
-import { type Allocation, allocateWithFloor } from './floor.ts';
+import { type Allocation, allocateByRate, allocateWithFloor } from './floor.ts';
 import { forSmallest } from './smallest.ts';
 
 /** Quotas of one level and how they came about. A group is the children of one parent, or the whole top level. */
@@ -27,6 +27,14 @@ export interface LevelAllocation {
   readonly cutMax: number;
   /** Units that the keyed order gave away, summed over the groups. */
   readonly remainder: number;
+}
+
+/** What a person decided of single branches, as the quotas see it: by level, level 1 first. Made by `overrides.ts`. */
+export interface TreeLimits {
+  /** Units that each cluster may give, at most what its children may give together; length k. */
+  readonly capacity: readonly Float64Array[];
+  /** How fast each cluster fills among its siblings, length k; null: all alike. The top level's holds the floor. */
+  readonly rate: readonly (Float64Array | null)[];
 }
 
 /**
@@ -45,7 +53,7 @@ export function allocate(capacity: Float64Array, target: number, keyOf: (cluster
   assertTarget(target);
   capacity.forEach((a, i) => assert(Number.isSafeInteger(a) && a >= 0, `Expected capacity ${i} to be a non-negative integer, got ${a}`));
   const level = { k: capacity.length, size: capacity };
-  const { quota, cutMax, remainder } = allocateLevel(level, wholeLevel(level.k), Float64Array.of(target), 1, keyOf);
+  const { quota, cutMax, remainder } = allocateLevel({ ...level, multiplier: 1, limits: null }, wholeLevel(level.k), Float64Array.of(target), keyOf);
   return { quota, cut: cutMax, remainder };
 }
 
@@ -57,9 +65,10 @@ export function allocate(capacity: Float64Array, target: number, keyOf: (cluster
  *
  * @param multiplier how often one image may be given at most
  * @param floor share that large clusters of the top level keep, see `floor.ts`; 0: the published method
+ * @param limits capacities and rates that take the place of sizes and floor; null: none
  * @returns one entry a level, level 1 (finest) first like `tree.levels`
  */
-export function allocateTree(tree: ClusterTree, target: number, multiplier: number, seed: number, floor = 0): LevelAllocation[] {
+export function allocateTree(tree: ClusterTree, target: number, multiplier: number, seed: number, floor = 0, limits: TreeLimits | null = null): LevelAllocation[] {
   assertTarget(target);
   assert(Number.isSafeInteger(multiplier) && multiplier >= 1, `Expected the multiplier to be an integer of at least 1, got ${multiplier}`);
   const result: LevelAllocation[] = [];
@@ -70,7 +79,8 @@ export function allocateTree(tree: ClusterTree, target: number, multiplier: numb
     const grouping = above === undefined ? wholeLevel(level.k) : groupByParent(level.parent, above.k);
     const stream = randomStream(seed, 'sample', 'quota', l + 1);
     const keyOf = (cluster: number): number => stream.uniform(cluster);
-    const allocation = above === undefined && floor > 0 ? floorLevel(level, floor, target, multiplier, keyOf) : allocateLevel(level, grouping, quotaAbove, multiplier, keyOf);
+    const own = limits === null ? null : { capacity: limits.capacity[l]!, rate: limits.rate[l]! };
+    const allocation = above === undefined && floor > 0 && own === null ? floorLevel(level, floor, target, multiplier, keyOf) : allocateLevel({ ...level, multiplier, limits: own }, grouping, quotaAbove, keyOf);
     result.unshift(allocation);
     quotaAbove = allocation.quota;
   }
@@ -83,44 +93,65 @@ function floorLevel({ size }: TreeLevel, floor: number, target: number, multipli
   return { quota, groups: 1, cutMin: cut, cutMax: cut, remainder };
 }
 
+/** A level as its quotas see it: sizes, or the limits that take their place. */
+interface SharedLevel extends Pick<TreeLevel, 'k' | 'size'> {
+  readonly multiplier: number;
+  readonly limits: { readonly capacity: Float64Array; readonly rate: Float64Array | null } | null;
+}
+
 /** Shares each parent's quota among its children. */
-function allocateLevel(level: Pick<TreeLevel, 'k' | 'size'>, grouping: Grouping, quotaAbove: Float64Array, multiplier: number, keyOf: (cluster: number) => number): LevelAllocation {
-  const { offset, child } = grouping;
+function allocateLevel({ k, size, multiplier, limits }: SharedLevel, { offset, child }: Grouping, quotaAbove: Float64Array, keyOf: (cluster: number) => number): LevelAllocation {
   const widest = widestGroup(offset);
   const capacity = new Float64Array(widest);
-  const keys = new Float64Array(widest);
-  const scratch = new Float64Array(widest);
-  const candidate = new Uint32Array(widest);
-  const quota = new Float64Array(level.k);
-  const addOne = (position: number): void => {
-    quota[candidate[position]!]!++;
-  };
+  const share = createShare(widest, keyOf);
+  const quota = new Float64Array(k);
   const counts = { groups: 0, cutMin: 0, cutMax: 0, remainder: 0 };
   for (let p = 0; p < quotaAbove.length; p++) {
     const target = quotaAbove[p]!;
     if (target === 0) continue;
-    const from = offset[p]!;
-    const m = offset[p + 1]! - from;
+    const members = child.subarray(offset[p]!, offset[p + 1]!);
     // Beyond the target a capacity changes nothing, and the product is exact wherever it is below it.
-    for (let j = 0; j < m; j++) capacity[j] = Math.min(target, level.size[child[from + j]!]! * multiplier);
-    const { cut, rest, open } = findCut(capacity, m, target);
-    let candidates = 0;
-    const remainder = open === 0 ? 0 : rest - cut * open;
-    for (let j = 0; j < m; j++) {
-      const cluster = child[from + j]!;
-      quota[cluster] = Math.min(cut, capacity[j]!);
-      if (remainder > 0 && capacity[j]! > cut) {
-        keys[candidates] = keyOf(cluster);
-        candidate[candidates++] = cluster;
-      }
-    }
-    forSmallest(keys, candidates, remainder, scratch, addOne);
+    for (let j = 0; j < members.length; j++) capacity[j] = Math.min(target, limits === null ? size[members[j]!]! * multiplier : limits.capacity[members[j]!]!);
+    const rate = limits?.rate ?? null;
+    const { cut, remainder } = rate === null || members.every((cluster) => rate[cluster] === 1) ? share(members, capacity, target, quota) : shareByRate(members, capacity, rate, target, quota, keyOf);
     counts.cutMin = counts.groups === 0 ? cut : Math.min(counts.cutMin, cut);
     counts.cutMax = Math.max(counts.cutMax, cut);
     counts.remainder += remainder;
     counts.groups++;
   }
   return { quota, ...counts };
+}
+
+type Share = (members: Uint32Array, capacity: Float64Array, target: number, quota: Float64Array) => { cut: number; remainder: number };
+
+/** One group at a time, at equal rates; its arrays serve every group. */
+function createShare(widest: number, keyOf: (cluster: number) => number): Share {
+  const keys = new Float64Array(widest);
+  const scratch = new Float64Array(widest);
+  const candidate = new Uint32Array(widest);
+  return (members, capacity, target, quota) => {
+    const { cut, rest, open } = findCut(capacity, members.length, target);
+    let candidates = 0;
+    const remainder = open === 0 ? 0 : rest - cut * open;
+    for (let j = 0; j < members.length; j++) {
+      const cluster = members[j]!;
+      quota[cluster] = Math.min(cut, capacity[j]!);
+      if (remainder > 0 && capacity[j]! > cut) {
+        keys[candidates] = keyOf(cluster);
+        candidate[candidates++] = cluster;
+      }
+    }
+    forSmallest(keys, candidates, remainder, scratch, (position) => {
+      quota[candidate[position]!]!++;
+    });
+    return { cut, remainder };
+  };
+}
+
+function shareByRate(members: Uint32Array, capacity: Float64Array, rate: Float64Array, target: number, quota: Float64Array, keyOf: (cluster: number) => number): { cut: number; remainder: number } {
+  const given = allocateByRate(capacity.slice(0, members.length), Float64Array.from(members, (cluster) => rate[cluster]!), target, (j) => keyOf(members[j]!));
+  members.forEach((cluster, j) => (quota[cluster] = given.quota[j]!));
+  return { cut: given.cut, remainder: given.remainder };
 }
 
 /**

@@ -19,6 +19,28 @@ export const SampleConfig = z.strictObject({
 });
 export type SampleConfig = z.infer<typeof SampleConfig>;
 
+const BranchOverride = z
+  .strictObject({
+    level: z.int().min(1).describe('Level of the cluster, 1 is the finest.'),
+    cluster: z.int().min(0).describe('Number of the cluster in its level.'),
+    cap: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional().describe('The branch gives at most so many images, copies counted.'),
+    boost: z.number().min(0.001).max(1000).optional().describe('The branch fills at this many times the rate of its siblings: above 1 more of it is drawn, below 1 less.'),
+    exclude: z.literal(true).optional().describe('Nothing of the branch is drawn.'),
+  })
+  .refine(({ cap, boost, exclude }) => (exclude === true ? cap === undefined && boost === undefined : cap !== undefined || boost !== undefined), 'a cap, a boost or both, or exclude: true alone');
+export type BranchOverride = z.infer<typeof BranchOverride>;
+
+/** Curation by hand: what a person decided of single branches of one tree. */
+export const OverridesConfig = z.strictObject({
+  clusters: z.string().regex(/^[0-9a-f]{64}$/, 'the SHA-256 of clusters/manifest.json, 64 hex digits').describe('SHA-256 of the clusters/manifest.json that the branches are of; the draw fails on any other tree.'),
+  branches: z
+    .array(BranchOverride)
+    .min(1)
+    .refine((branches) => new Set(branches.map(({ level, cluster }) => `${level}/${cluster}`)).size === branches.length, 'each branch once')
+    .describe('Branches that give at most so much, more, less or nothing.'),
+});
+export type OverridesConfig = z.infer<typeof OverridesConfig>;
+
 /** The target as a count of images. A share is rounded down, but never to zero. */
 export function targetCount(target: Target, poolRows: number): number {
   if (typeof target === 'number') return target >= 1 ? target : Math.max(1, Math.floor(target * poolRows));

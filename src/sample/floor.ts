@@ -18,23 +18,37 @@ export interface Allocation {
 }
 
 /**
+ * Water-filling where large clusters keep a floor: `allocateByRate` at the rates of `floorRates`.
+ *
+ * @param floor ≥ 0; 0 is plain water-filling with its keyed remainder
+ */
+export function allocateWithFloor(capacity: Float64Array, floor: number, target: number, keyOf: (cluster: number) => number): Allocation {
+  return allocateByRate(capacity, floorRates(capacity, floor), target, keyOf);
+}
+
+/** max(1, floor · a_i / mean a) of each cluster, the mean over those that have anything. Length m. */
+export function floorRates(capacity: Float64Array, floor: number): Float64Array {
+  assert(floor >= 0 && Number.isFinite(floor), `Expected a floor of at least 0, got ${floor}`);
+  const total = capacity.reduce((sum, units) => sum + units, 0);
+  const filled = capacity.reduce((count, units) => count + (units > 0 ? 1 : 0), 0);
+  return capacity.map((units) => (total === 0 ? 1 : Math.max(1, (floor * units * filled) / total)));
+}
+
+/**
  * Unit j of cluster i arrives at level (j − 1 + key_i) / rate_i, and the first `target` units to arrive are given: the
  * systematic sampling of a cluster's rate, so that a cluster gets rate · level units on average at every level, small ones
  * too. The order of arrival does not depend on the target, so a larger target takes all that a smaller one takes.
  * O(m · 60) time, O(m) memory.
  *
  * @param capacity units available, length m, non-negative integers
- * @param floor ≥ 0; 0 is plain water-filling with its keyed remainder
+ * @param rate how fast each cluster fills, length m, positive and finite; all 1: plain water-filling
  * @param keyOf key of a cluster in [0, 1); at equal rates the smaller key comes first, ties by cluster number
  * @returns quotas with Σ = min(target, Σ capacity); `cut` is the level that was reached, rounded down
  */
-export function allocateWithFloor(capacity: Float64Array, floor: number, target: number, keyOf: (cluster: number) => number): Allocation {
-  assert(floor >= 0 && Number.isFinite(floor), `Expected a floor of at least 0, got ${floor}`);
+export function allocateByRate(capacity: Float64Array, rate: Float64Array, target: number, keyOf: (cluster: number) => number): Allocation {
   const m = capacity.length;
   const total = capacity.reduce((sum, units) => sum + units, 0);
   if (total <= target) return { quota: capacity.slice(), cut: capacity.reduce((most, units) => Math.max(most, units), 0), remainder: 0 };
-  const filled = capacity.reduce((count, units) => count + (units > 0 ? 1 : 0), 0);
-  const rate = capacity.map((units) => Math.max(1, (floor * units * filled) / total));
   const key = Float64Array.from(capacity, (_, i) => keyOf(i));
   const given = (level: number, i: number): number => Math.max(0, Math.min(capacity[i]!, Math.floor(rate[i]! * level - key[i]!) + 1));
   const sumAt = (level: number): number => {

@@ -11,7 +11,8 @@ import { randomStream } from '../random.ts';
 import { type Part, type StoredManifest, rowCountOf, writePart } from '../run/manifest.ts';
 import type { TaskEnv, TaskKind } from '../run/stage.ts';
 import { type LevelAllocation, allocateTree } from './allocate.ts';
-import { type SampleConfig, targetCount } from './config.ts';
+import { type OverridesConfig, type SampleConfig, targetCount } from './config.ts';
+import { type OverridesEffect, describeEffect, limitTree, quotasOfLevels } from './overrides.ts';
 import { SELECTION_PART_ROWS, type SelectionManifest } from './selection.ts';
 import { forSmallest } from './smallest.ts';
 
@@ -21,6 +22,8 @@ export interface SamplePayload {
   /** Key prefix of the selection, such as `selections/balanced`. */
   readonly path: string;
   readonly config: SampleConfig;
+  /** Curation by hand of this very tree. */
+  readonly overrides?: OverridesConfig | undefined;
   readonly seed: number;
 }
 
@@ -31,7 +34,7 @@ export type SampleResult = Pick<SelectionManifest, 'requested' | 'selected' | 'u
  * about 40 bytes a cluster; the pool has to stay below 2^32 rows. Reads the assignment one part at a time.
  *
  * @throws {WinnowError} TARGET_UNREACHABLE when `strict` and the pool is too small, before anything is written;
- * TOO_FEW_ROWS when no image is clustered; CHECKSUM_MISMATCH when `clusters/` is not the one the payload names
+ * TOO_FEW_ROWS when no image is clustered; OVERRIDES_STALE when the overrides are of another tree; CHECKSUM_MISMATCH when `clusters/` is not the one the payload names
  */
 export const sampleTask: TaskKind<SamplePayload, SampleResult> = { name: 'sample', version: 1, run };
 
@@ -83,21 +86,54 @@ async function run(payload: SamplePayload, env: TaskEnv): Promise<SampleResult> 
   if (stored.sha256 !== payload.clusters) {
     throw new WinnowError('CHECKSUM_MISMATCH', `Expected the clusters whose manifest has SHA-256 ${payload.clusters.slice(0, 12)}…, found ${stored.sha256.slice(0, 12)}… in ${env.store.uri}: run \`winnow sample\` again`);
   }
-  const { depth, floor } = resolveDial(config, stored.manifest);
+  const images = sum(whole.levels.at(-1)!.size);
+  const { depth, floor, requested, available, allocations, effect } = planQuotas(whole, stored, payload);
+  checkTarget(requested, images, available, config);
   const tree = truncateTree(whole, depth);
-  const images = sum(tree.levels.at(-1)!.size);
-  const requested = targetCount(config.target, images);
-  checkTarget(requested, images, config);
-  const allocations = allocateTree(tree, requested, config.multiplier, seed, floor);
   const leaves = await readLeaves(stored, env);
   assertSizes(tree, leaves.leaf);
   const copies = drawCopies(leaves, allocations[0]!.quota, config, seed);
   throwIfAborted(env.signal);
   const parts = await writeSelection(env, path, copies, leaves.distance);
-  const selected = Math.min(requested, images * config.multiplier);
+  const selected = Math.min(requested, available);
   assert(sum(copies) === selected, `Expected the leaves to give ${selected} images, got ${sum(copies)}`);
-  const stats = { images, depth, floor, levels: tree.levels.map((_, l) => describeLevel(tree, l, allocations[l]!, config.multiplier)) };
+  const stats = { images, depth, floor, ...(effect !== null && { overrides: effect }), levels: tree.levels.map((_, l) => describeLevel(tree, l, allocations[l]!, config.multiplier)) };
   return { parts, stats, requested, selected, unique: rowCountOf(parts), shortfall: requested - selected };
+}
+
+/** The quotas of a draw, by sizes alone. */
+export interface QuotaPlan {
+  /** Level whose clusters share the target. */
+  readonly depth: number;
+  readonly floor: number;
+  /** Images asked for. */
+  readonly requested: number;
+  /** Images that the pool can give, copies counted. */
+  readonly available: number;
+  /** Level 1 first, up to `depth`. */
+  readonly allocations: readonly LevelAllocation[];
+  /** What the overrides changed; null without any. */
+  readonly effect: OverridesEffect | null;
+}
+
+/**
+ * What each cluster gives, before any image is drawn. O(Σ k) time and memory.
+ *
+ * @param tree all levels of the stored tree
+ * @throws {WinnowError} OVERRIDES_STALE, CONFIG_INVALID
+ */
+export function planQuotas(tree: ClusterTree, clusters: StoredManifest<ClustersManifest>, { config, overrides, seed }: Pick<SamplePayload, 'config' | 'overrides' | 'seed'>): QuotaPlan {
+  const { depth, floor } = resolveDial(config, clusters.manifest);
+  const { multiplier } = config;
+  const drawn = truncateTree(tree, depth);
+  const images = sum(tree.levels.at(-1)!.size);
+  const requested = targetCount(config.target, images);
+  const plain = allocateTree(drawn, requested, multiplier, seed, floor);
+  if (overrides === undefined) return { depth, floor, requested, available: images * multiplier, allocations: plain, effect: null };
+  const limits = limitTree(tree, clusters.sha256, overrides, { depth, multiplier, floor, seed });
+  const allocations = allocateTree(drawn, requested, multiplier, seed, floor, limits);
+  const effect = describeEffect(tree, overrides, quotasOfLevels(tree, plain), quotasOfLevels(tree, allocations));
+  return { depth, floor, requested, available: sum(limits.capacity[depth - 1]!), allocations, effect };
 }
 
 /** Where the recipe leaves the dial to the data, what the tree was planned with decides. */
@@ -107,11 +143,10 @@ function resolveDial({ depth, floor }: SampleConfig, { draw, levels }: ClustersM
   return { depth: depth === 'auto' ? draw.depth : depth, floor: floor === 'auto' ? draw.floor : floor };
 }
 
-function checkTarget(requested: number, images: number, { target, multiplier, strict }: SampleConfig): void {
+function checkTarget(requested: number, images: number, available: number, { target, multiplier, strict }: SampleConfig): void {
   if (images === 0) throw new WinnowError('TOO_FEW_ROWS', `Expected clustered images to sample from, got none`);
-  const available = images * multiplier;
   if (strict && requested > available) {
-    throw new WinnowError('TARGET_UNREACHABLE', `Expected sample.target (${target}, ${requested} images) within what the pool can give, which is ${available} (${images} clustered images, each at most ${multiplier} times): lower sample.target, raise sample.multiplier, or set sample.strict to false`, {
+    throw new WinnowError('TARGET_UNREACHABLE', `Expected sample.target (${target}, ${requested} images) within what the pool can give, which is ${available} (${images} clustered images, each at most ${multiplier} times${available < images * multiplier ? ', less what `overrides` cap or exclude' : ''}): lower sample.target, raise sample.multiplier, or set sample.strict to false`, {
       details: { requested, images, multiplier, available, shortfall: requested - available },
     });
   }
