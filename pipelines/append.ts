@@ -20,6 +20,7 @@ import type { RunContext } from '../src/run/stage.ts';
 import { CREATED_BY } from '../src/version.ts';
 import { ingestImages } from './1-ingest.ts';
 import { embedImages } from './2-embed.ts';
+import { downloadSources } from './download.ts';
 import { APPEND_STAGING as STAGING, type PoolTables, curate, sourcesOf } from './curate.ts';
 
 export interface AppendOptions {
@@ -45,6 +46,9 @@ export interface AppendOutcome {
 export async function append(context: RunContext, loaded: LoadedRecipe, options: AppendOptions): Promise<AppendOutcome> {
   await finishPublication(context.store, STAGING);
   const before = await readTables(context);
+  if (loaded.recipe.filters.length > 0) {
+    throw new WinnowError('CONFIG_INVALID', `Expected a recipe without \`filters\` to append by, since the tree in ${context.store.uri} was fitted on images that no filter judged, got ${loaded.recipe.filters.length}: \`winnow run\` judges all of them`);
+  }
   warnOfChanges(context, before, loaded.recipe);
   const after = await appendToPool(context, loaded, before, options);
   const added = rowCountOf(after.images.manifest.parts) - rowCountOf(before.images.manifest.parts);
@@ -83,6 +87,7 @@ async function appendToPool(context: RunContext, loaded: LoadedRecipe, before: P
   const { store } = context;
   const model = resolveModelReference(loaded.recipe.embed.model, loaded.baseDirectory);
   requireSameEmbedding(before.embeddings.manifest, loaded.recipe.embed, (await openEncoder(model, loaded.recipe.embed, context)).provenance);
+  await downloadSources(context, sourcesOf(loaded).pool);
   const staged = await ingestImages(context, `${STAGING}images`, sourcesOf(loaded).pool);
   await requireSameRows(context, before.images, staged);
   const images = stagedAs('images', { ...staged.manifest, parts: staged.manifest.parts.map((part) => ({ ...part, path: part.path.slice(STAGING.length) })) });

@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 /** The command line: parses, wires, prints, and is the only place that decides exit codes (0 done, 2 the user's, 1 else). */
 import { Command, CommanderError } from 'commander';
+import { addCompletion } from './cli/commands/completion.ts';
+import { addContaminated } from './cli/commands/contaminated.ts';
 import { addFeed } from './cli/commands/feed.ts';
 import { addLook } from './cli/commands/look.ts';
 import { addMeasure } from './cli/commands/measure.ts';
@@ -45,8 +47,10 @@ function commands(signal: AbortSignal): Command {
   addRoad(program, signal);
   addFeed(program, signal);
   addLook(program, signal);
+  addContaminated(program, signal);
   addMeasure(program, signal);
   addQueue(program, signal);
+  addCompletion(program);
   return program;
 }
 

@@ -9,14 +9,18 @@ import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { BatchConfig } from './batch/config.ts';
 import { ClusterConfig } from './cluster/config.ts';
+import { DedupConfig, lineageDedup } from './dedup/config.ts';
+import { DecontaminateConfig } from './dedup/contamination.ts';
+import { DownloadConfig, decisiveSettings } from './download/config.ts';
 import { EmbedConfig } from './embed/config.ts';
 import { WinnowError } from './errors.ts';
+import { FilterConfig, faultOf, withoutFilterPlaces } from './filter/config.ts';
 import { SourceConfig } from './ingest/image.ts';
 import { MixConfig } from './mix/config.ts';
 import { BALANCED_PART, homogeneousOf } from './mix/mixture.ts';
-import { RawConfig, RetrieveConfig } from './retrieve/config.ts';
-import { SampleConfig } from './sample/config.ts';
-import { ShardConfig } from './shard/shard.ts';
+import { RawConfig, RetrieveConfig, withoutTextPlaces } from './retrieve/config.ts';
+import { OverridesConfig, SampleConfig } from './sample/config.ts';
+import { ShardConfig, lineageShard } from './shard/shard.ts';
 import { S3Config } from './store/s3-uri.ts';
 
 export const RECIPE_FORMAT = 'winnow-recipe/1';
@@ -35,8 +39,12 @@ export const Recipe = z.strictObject({
   seed: z.int().min(0).default(0).describe('Every random draw of the run is a function of it.'),
   pool: z.array(SourceConfig).min(1).describe('Where the pool of images comes from.'),
   embed: EmbedConfig.prefault({}).describe('Images to vectors.'),
+  filters: z.array(FilterConfig).default([]).describe('Rules that take images out of the pool, asked in order: the first that rejects is the reason.'),
+  dedup: DedupConfig.optional().describe('Images that show the same picture as another one are taken out of the pool. `{}`: files with the same bytes. Default: nothing is compared.'),
+  decontaminate: z.array(DecontaminateConfig).default([]).describe('Evaluation sets that the pool must have no image of.'),
   cluster: ClusterConfig.prefault({}).describe('Vectors to a cluster tree.'),
   sample: SampleConfig.prefault({}).describe('Balanced sampling down the tree.'),
+  overrides: OverridesConfig.optional().describe('Curation by hand: branches of the tree that are capped, boosted or excluded. `winnow atlas` writes them.'),
   retrieve: z.array(RetrieveConfig).default([]).describe('Pool images around seed datasets.'),
   raw: z.array(RawConfig).default([]).describe('Datasets taken whole.'),
   mix: MixConfig.prefault({}).describe('How batches draw from the parts.'),
@@ -83,11 +91,11 @@ export function parseRecipe(value: unknown, where: string): Readonly<Recipe> {
  * What of a recipe decides the dataset: all but places and the way the work is done, so that the same images give the
  * same manifest wherever they lie and however many cores there are. A model given as a path is told by its file's hash.
  */
-export function lineageRecipe({ execution, s3, pool, retrieve, raw, embed, ...recipe }: Recipe): Record<string, unknown> {
+export function lineageRecipe({ execution, s3, pool, retrieve, raw, embed, filters, dedup, decontaminate, shard, ...recipe }: Recipe): Record<string, unknown> {
   const { providers, batchSize, model, ...decisive } = embed;
   const named = model === 'descriptor' || model.startsWith('hf:') ? { model } : {};
   const sourced = <T extends { readonly sources: readonly SourceConfig[] }>(part: T) => ({ ...part, sources: part.sources.map(withoutPlaces) });
-  return { ...recipe, embed: { ...decisive, ...named }, pool: pool.map(withoutPlaces), retrieve: retrieve.map(sourced), raw: raw.map(sourced) };
+  return { ...recipe, shard: lineageShard(shard), embed: { ...decisive, ...named }, pool: pool.map(withoutPlaces), ...(dedup !== undefined && { dedup: lineageDedup(dedup) }), ...(decontaminate.length > 0 && { decontaminate: decontaminate.map(sourced) }), ...(filters.length > 0 && { filters: filters.map(withoutFilterPlaces) }), retrieve: retrieve.map((part) => withoutTextPlaces(sourced(part))), raw: raw.map(sourced) };
 }
 
 /** JSON Schema of a recipe, for editors: `# yaml-language-server: $schema=recipe.schema.json`. */
@@ -111,6 +119,11 @@ function checkAcross(recipe: Recipe, where: string): void {
     const both = alone.find((name) => mixed.includes(name));
     if (both !== undefined) fail(`mix.heterogeneous names "${both}", which is the homogeneous part`);
   }
+  const sets = recipe.decontaminate.map(({ name }) => name);
+  const again = sets.find((name, i) => sets.indexOf(name) !== i);
+  if (again !== undefined) fail(`two evaluation sets are named "${again}"; names must differ`);
+  const filters = faultOf(recipe.filters);
+  if (filters !== null) fail(filters);
   const { levels, resampling, splits } = recipe.cluster;
   if (levels === 'auto') return;
   levels.forEach((k, l) => {
@@ -121,7 +134,12 @@ function checkAcross(recipe: Recipe, where: string): void {
   }
 }
 
-function withoutPlaces({ folder, tars, list, root, ...source }: SourceConfig): Record<string, unknown> {
+function withoutPlaces({ folder, tars, list, root, urls, download, tiles, ...source }: SourceConfig): Record<string, unknown> {
+  if (tiles !== undefined) {
+    const { folder: _, ...decisive } = tiles;
+    return { ...source, kind: 'tiles', tiles: decisive };
+  }
+  if (urls !== undefined) return { ...source, kind: 'urls', download: decisiveSettings(DownloadConfig.parse(download ?? {})) };
   return { ...source, kind: folder !== undefined ? 'folder' : tars !== undefined ? 'tars' : 'list' };
 }
 

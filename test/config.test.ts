@@ -26,7 +26,7 @@ describe('parseRecipe', () => {
     ['a wrong word', { ...RECIPE, cluster: { levels: 'atuo' } }, /cluster\.levels: expected "auto".*got "atuo"/],
     ['a number out of range', { ...RECIPE, sample: { target: -3 } }, /sample\.target.*got -3/],
     ['no source', { ...RECIPE, pool: [] }, /pool/],
-    ['two kinds of source in one', { ...RECIPE, pool: [{ folder: 'a', list: 'b' }] }, /exactly one of folder, tars, list, got folder and list/],
+    ['two kinds of source in one', { ...RECIPE, pool: [{ folder: 'a', list: 'b' }] }, /exactly one of folder, tars, list, urls, tiles, got folder and list/],
     ['another format', { ...RECIPE, format: 'winnow-recipe/9' }, /format: expected "winnow-recipe\/1", got "winnow-recipe\/9"/],
     ['a mixture of parts that are not made', { ...RECIPE, mix: { homogeneous: { part: 'balance' } } }, /did you mean "balanced"/],
     ['levels that grow', { ...RECIPE, cluster: { levels: [10, 20] } }, /finest to coarsest/],

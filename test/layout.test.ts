@@ -13,7 +13,9 @@ const STAGES = ['ingest', 'embed', 'filter', 'dedup', 'cluster', 'sample', 'retr
 /** What later stages and pipelines may import of a stage: its nouns, its settings, and the ports it offers. */
 const PUBLIC: Record<string, string[]> = {
   ingest: ['image.ts', 'bytes.ts'],
-  embed: ['embedding.ts', 'config.ts'],
+  embed: ['embedding.ts', 'config.ts', 'model.ts', 'encoder.ts', 'decode.ts', 'second-read.ts'],
+  filter: ['filter.ts', 'config.ts', 'command.ts', 'command-process.ts'],
+  dedup: ['duplicates.ts', 'config.ts'],
   cluster: ['tree.ts', 'config.ts'],
   sample: ['selection.ts', 'config.ts'],
   retrieve: ['config.ts'],
@@ -25,21 +27,29 @@ const PUBLIC: Record<string, string[]> = {
 /** Files that may import a library; a prefix ending in `/` stands for a folder. */
 const DOORS: Record<string, string[]> = {
   'onnxruntime-node': ['src/onnx/session.ts'],
-  sharp: ['src/embed/decode.ts', 'src/demo/write.ts', 'src/report/contact-sheet.ts'],
+  geotiff: ['src/ingest/raster-tiff.ts', 'src/ingest/tiff-codecs.ts', 'src/ingest/tiff-layout.ts'],
+  sharp: ['src/embed/decode.ts', 'src/ingest/raster-picture.ts', 'src/demo/write.ts', 'src/report/contact-sheet.ts', 'src/report/thumbnail.ts'],
   'apache-arrow': ['src/arrow/ipc.ts'],
   pino: ['src/log.ts', 'src/cli/session.ts'],
   commander: ['src/cli.ts', 'src/cli/options.ts', 'src/cli/commands/'],
-  fastify: ['src/batch/serve.ts'],
+  fastify: ['src/batch/serve.ts', 'src/web/server.ts', 'workers/'],
   '@aws-sdk/client-s3': ['src/store/s3-client.ts', 'src/store/s3-read.ts', 'src/store/s3-write.ts'],
   '@aws-sdk/lib-storage': ['src/store/s3-write.ts'],
   'hyparquet-writer': ['src/export/parquet.ts'],
   bullmq: ['workers/'],
   ioredis: ['workers/'],
+  '@observablehq/plot': ['src/report/chart.ts'],
+  linkedom: ['src/report/chart.ts'],
   'cli-progress': ['src/cli/progress.ts'],
-  yaml: ['src/config.ts'],
+  yaml: ['src/config.ts', 'src/web/draft.ts'],
+  'umap-js': ['src/web/map.ts'],
   'csv-parse': ['src/ingest/'],
   hyparquet: ['src/ingest/'],
   '@huggingface/hub': ['src/embed/'],
+  '@huggingface/tokenizers': ['src/retrieve/tokenizer.ts'],
+  undici: ['src/download/client.ts'],
+  'ipaddr.js': ['src/download/address.ts'],
+  'robots-parser': ['src/download/opt-out.ts'],
 };
 
 interface Source {

@@ -85,7 +85,7 @@ describe('README', () => {
 });
 
 describe('recipes', () => {
-  it.each(['demo', 'folder', 'lvd-1689m'])('%s is valid', async (name) => {
+  it.each(['demo', 'folder', 'lvd-1689m', 'sat-493m'])('%s is valid', async (name) => {
     parseRecipe(parse(await readFile(join(ROOT, `pipelines/recipes/${name}.yaml`), 'utf8')), name);
   });
 

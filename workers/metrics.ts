@@ -20,6 +20,7 @@ export interface WorkerMetrics extends Metrics {
 const TASK_SECONDS = [0.01, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600];
 const BATCH_SECONDS = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 15];
 
+/** Counters of one worker, all zero; also Node's own of memory, event loop and processor. */
 export function createWorkerMetrics(): WorkerMetrics {
   const registers = [new Registry()];
   const registry = registers[0]!;

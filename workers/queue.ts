@@ -6,8 +6,8 @@ import type { JobsOptions } from 'bullmq';
 import { hashOf } from '../src/run/manifest.ts';
 import type { CodeFacts } from './code.ts';
 
-/** Stages that have tasks; each has the queue of its name. Ingest and mix are done by the driver. */
-export const QUEUE_STAGES = ['embed', 'cluster', 'sample', 'retrieve', 'shard'] as const;
+/** Stages that have tasks; each has the queue of its name. Of ingest only the drawing of tiles has; listing and mix are done by the driver. */
+export const QUEUE_STAGES = ['download', 'ingest', 'embed', 'filter', 'dedup', 'cluster', 'sample', 'retrieve', 'shard'] as const;
 
 /** Prefix of every key of ours in Redis. */
 export const PREFIX = 'winnow';

@@ -1,10 +1,10 @@
 /** `winnow serve --queues`: Bull Board over the queues of a Redis, and their depth for Prometheus. */
 import fastify, { type FastifyInstance } from 'fastify';
-import { mountBoard } from '../../workers/board.ts';
-import { createQueueMetrics } from '../../workers/metrics.ts';
-import { readStatus } from '../../workers/status.ts';
-import { WinnowError } from '../errors.ts';
-import { type Access, createAccess } from '../web/access.ts';
+import { mountBoard } from './board.ts';
+import { createQueueMetrics } from './metrics.ts';
+import { readStatus } from './status.ts';
+import { WinnowError } from '../src/errors.ts';
+import { type Access, createAccess } from '../src/web/access.ts';
 
 export interface ServeQueuesRequest {
   readonly redis: string;

@@ -68,7 +68,7 @@ export interface TableView {
   typeOf(name: string): string;
   has(name: string): boolean;
   strings(name: string): (string | null)[];
-  /** Nulls read as 0. uint64 comes as float64, exact to 2^53. */
+  /** Nulls read as 0. uint64 and int64 come as float64, exact to 2^53. */
   numbers(name: string): Float64Array | Float32Array | Uint32Array | Uint16Array | Uint8Array;
   /** 1 where the value is not null, or undefined when no value is. */
   validity(name: string): Uint8Array | undefined;
@@ -80,12 +80,23 @@ export interface TableView {
 
 /** @throws {WinnowError} INPUT_MALFORMED when the bytes are not an Arrow IPC file or stream */
 export function decodeTable(bytes: Uint8Array, where: string): TableView {
-  let table: Table;
+  return viewOf(readArrow(bytes, where), where);
+}
+
+/** The record batches of a file or stream that another program wrote, one view each. @throws {WinnowError} INPUT_MALFORMED as `decodeTable` */
+export function decodeBatches(bytes: Uint8Array, where: string): TableView[] {
+  return readArrow(bytes, where).batches.map((batch) => viewOf(new Table([batch]), where));
+}
+
+function readArrow(bytes: Uint8Array, where: string): Table {
   try {
-    table = tableFromIPC(bytes);
+    return tableFromIPC(bytes);
   } catch (cause) {
     throw new WinnowError('INPUT_MALFORMED', `Expected an Arrow IPC file at ${where}, got ${bytes.byteLength} bytes of something else`, { cause });
   }
+}
+
+function viewOf(table: Table, where: string): TableView {
   const single = (name: string): Data => {
     const vector = table.getChild(name);
     if (vector === null) throw new WinnowError('INPUT_MALFORMED', `Expected a column ${name} at ${where}, got ${table.schema.names.join(', ')}`);
@@ -231,11 +242,12 @@ function readNumbers(data: Data): Float64Array | Float32Array | Uint32Array | Ui
     const bits = data.values as unknown as Uint8Array;
     return Uint8Array.from({ length: data.length }, (_, i) => (bits[(i + data.offset) >> 3]! >> ((i + data.offset) & 7)) & 1);
   }
-  const values = data.values as Float32Array | BigUint64Array;
-  if (!(values instanceof BigUint64Array)) return values.subarray(0, data.length);
+  const values = data.values as Float32Array | BigUint64Array | BigInt64Array;
+  if (!(values instanceof BigUint64Array || values instanceof BigInt64Array)) return values.subarray(0, data.length);
   const words = new Uint32Array(values.buffer, values.byteOffset, data.length * 2);
+  const high = values instanceof BigUint64Array ? words : new Int32Array(words.buffer, words.byteOffset, words.length);
   const out = new Float64Array(data.length);
-  for (let i = 0; i < out.length; i++) out[i] = words[2 * i]! + words[2 * i + 1]! * 4294967296;
+  for (let i = 0; i < out.length; i++) out[i] = words[2 * i]! + high[2 * i + 1]! * 4294967296;
   return out;
 }
 

@@ -5,15 +5,20 @@
  * other's, one that vanishes frees them, and what all streams may hold together is reserved before a stream begins.
  */
 import { Readable } from 'node:stream';
-import fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { WinnowError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { hasDerived } from '../shard/shard.ts';
 import type { Feed, FeedRequest } from './feed.ts';
 
-export interface ServeOptions {
+export interface ServeOptions extends FeedLimits {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
+}
+
+/** What streams may take. */
+export interface FeedLimits {
   readonly log: Log;
   /** Bytes that all streams may be expected to hold; a stream that would pass it is told to come again, unless it is alone. */
   readonly memoryBytes: number;
@@ -37,11 +42,7 @@ const ARROW_STREAM = 'application/vnd.apache.arrow.stream';
 export async function serveFeed(feed: Feed, options: ServeOptions): Promise<FeedServer> {
   const { host, port, log } = options;
   const server = fastify({ logger: false, forceCloseConnections: true, exposeHeadRoutes: false, requestTimeout: 60_000 });
-  const load: Load = { streams: 0, reservedBytes: 0, requests: 0, refused: 0, broken: 0, sentBytes: 0 };
-  server.get('/batches', (request, reply) => sendBatches(request, reply, feed, load, options));
-  server.get('/schema', () => describeFeed(feed));
-  server.get('/health', () => ({ status: 'ok', dataset: feed.sha256, streams: load.streams }));
-  server.get('/metrics', (_, reply) => reply.type('text/plain; version=0.0.4').send(renderMetrics(feed, load)));
+  addFeedRoutes(server, feed, options);
   server.setNotFoundHandler((request, reply) => reply.code(404).send({ code: 'CONFIG_INVALID', message: `Expected GET of /batches, /schema, /health or /metrics, got ${request.method} ${request.url.split('?')[0]}` }));
   server.setErrorHandler((error: Error, _, reply) => {
     const known = error instanceof WinnowError ? error : null;
@@ -58,6 +59,15 @@ export async function serveFeed(feed: Feed, options: ServeOptions): Promise<Feed
   }
 }
 
+/** Adds `/batches`, `/schema`, `/health` and `/metrics` to a server that says what errors are. */
+export function addFeedRoutes(server: FastifyInstance, feed: Feed, limits: FeedLimits): void {
+  const load: Load = { streams: 0, reservedBytes: 0, requests: 0, refused: 0, broken: 0, sentBytes: 0 };
+  server.get('/batches', (request, reply) => sendBatches(request, reply, feed, load, limits));
+  server.get('/schema', () => describeFeed(feed));
+  server.get('/health', () => ({ status: 'ok', dataset: feed.sha256, streams: load.streams }));
+  server.get('/metrics', (_, reply) => reply.type('text/plain; version=0.0.4').send(renderMetrics(feed, load)));
+}
+
 /** What the server is doing and has done. */
 interface Load {
   streams: number;
@@ -69,7 +79,7 @@ interface Load {
   sentBytes: number;
 }
 
-async function sendBatches(request: FastifyRequest, reply: FastifyReply, feed: Feed, load: Load, options: ServeOptions): Promise<unknown> {
+async function sendBatches(request: FastifyRequest, reply: FastifyReply, feed: Feed, load: Load, options: FeedLimits): Promise<unknown> {
   const wanted = feed.resolve(parseQuery(request.query as Record<string, unknown>));
   const bytes = feed.estimateBytes(wanted) * Math.min(options.batchesHeld, wanted.steps);
   if (load.streams >= options.streamsMax || (load.streams > 0 && load.reservedBytes + bytes > options.memoryBytes)) {
@@ -149,7 +159,7 @@ function describeFeed({ manifest, sha256, mixture, defaults }: Feed): Record<str
     dataset: sha256,
     parts: manifest.parts.map(({ name, kind, rows, uniqueImages }) => ({ name, kind, rows, uniqueImages })),
     mixture, defaults,
-    columns: COLUMNS,
+    columns: COLUMNS.filter(({ name }) => name !== 'derivedId' || hasDerived(manifest)),
     metadata: METADATA,
   };
 }
@@ -163,6 +173,7 @@ const COLUMNS = [
   { name: 'path', type: 'utf8', says: 'path of the file in the source' },
   { name: 'offset', type: 'uint64', says: 'where in the file the image begins; null: the whole file' },
   { name: 'length', type: 'uint64', says: 'bytes of it; null: the whole file' },
+  { name: 'derivedId', type: 'utf8', says: 'the same of the bytes of `image` where they are derived from the original; null: they are the original; only with images=1' },
   { name: 'image', type: 'binary', says: 'encoded bytes; only with images=1' },
 ] as const;
 

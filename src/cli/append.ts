@@ -12,7 +12,7 @@ export type AppendRequest = Omit<RunRequest, 'until' | 'force'> & AppendOptions;
 /** @throws {WinnowError} whatever ended the run; the store is then as it was, or holds the appended tree whole */
 export async function runAppend({ loaded, store, verify, progress, log, signal }: AppendRequest): Promise<RunOutcome> {
   const { recipe } = loaded;
-  const { locations } = sourcesOf(loaded);
+  const { locations } = sourcesOf(loaded, store);
   const session = await openSession({ store, seed: recipe.seed, execution: recipe.execution, clusterEngine: recipe.cluster.engine, s3: recipe.s3, locations, signal, log, progress, command: 'append' });
   let outcome = 'done';
   try {

@@ -1,9 +1,10 @@
 /** `winnow batches` and `winnow serve --batches`: the feed of a dataset on stdout or over HTTP. */
 import { batches, openBatchFeed } from '../../pipelines/9-batch.ts';
-import { type FeedServer, serveFeed } from '../batch/serve.ts';
+import { type FeedServer, addFeedRoutes, serveFeed } from '../batch/serve.ts';
 import { loadRecipe } from '../config.ts';
 import { WinnowError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { LIVE_KEY } from '../run/live-log.ts';
 import { openStoreToRead } from './session.ts';
 
 /** What the flags of both commands say. */
@@ -46,15 +47,12 @@ export async function* streamBatches(store: string, flags: BatchesFlags, log: Lo
   yield* batches(opened, { ...rest, ...(worldSize !== undefined && { worldSize }), ...(groups !== undefined && { groups }), part, images: withImages, strict, ...(await feedSettings(store, flags, log)), signal });
 }
 
-/** Serves until `signal` is aborted. @param onReady is told the address */
+/** Serves the feed alone until `signal` is aborted. @param onReady is told the address */
 export async function serveBatches(store: string, flags: ServeFlags, log: Log, signal: AbortSignal, onReady: (url: string) => void): Promise<void> {
   const feed = await openBatchFeed(await openStoreToRead(store), await feedSettings(store, flags, log));
   let server: FeedServer | null = null;
   try {
-    server = await serveFeed(feed, {
-      host: flags.host, port: flags.port, log,
-      memoryBytes: flags.memoryMb * 2 ** 20, streamsMax: flags.streams, stallMs: flags.stallSeconds * 1000, batchesHeld: flags.ahead + 2,
-    });
+    server = await serveFeed(feed, { host: flags.host, port: flags.port, log, ...feedLimits(flags) });
     onReady(server.url);
     await new Promise<void>((resolve) => {
       if (signal.aborted) resolve();
@@ -66,14 +64,24 @@ export async function serveBatches(store: string, flags: ServeFlags, log: Log, s
   }
 }
 
+/** The feed as a part of another server. */
+export async function feedPlugin(store: string, flags: ServeFlags, log: Log): Promise<{ plugin: (server: Parameters<typeof addFeedRoutes>[0]) => void; close(): Promise<void> }> {
+  const feed = await openBatchFeed(await openStoreToRead(store), await feedSettings(store, flags, log));
+  return { plugin: (server) => addFeedRoutes(server, feed, { log, ...feedLimits(flags) }), close: () => feed.close() };
+}
+
+function feedLimits({ memoryMb, streams, stallSeconds, ahead }: ServeFlags) {
+  return { memoryBytes: memoryMb * 2 ** 20, streamsMax: streams, stallMs: stallSeconds * 1000, batchesHeld: ahead + 2 };
+}
+
 async function feedSettings(store: string, { recipe, source, cacheMb, ahead, reads, verify }: FeedFlags, log: Log) {
   const locations = await sourceLocations(store, source);
   return { recipe: recipe === undefined ? null : (await loadRecipe(recipe)).recipe, locations, log, cacheBytes: cacheMb * 2 ** 20, ahead, readsAtOnce: reads, verify };
 }
 
-/** Folder of each source: as given (`name=folder`), else where it lay when the store was made. @throws {WinnowError} CONFIG_INVALID */
+/** Folder of each source: as given (`name=folder`), else where it lies for the run under way, else where it lay when the store was made. @throws {WinnowError} CONFIG_INVALID */
 export async function sourceLocations(store: string, given: readonly string[]): Promise<Record<string, string>> {
-  return { ...(await loggedLocations(store)), ...parseSources(given) };
+  return { ...(await loggedLocations(store)), ...(await liveLocations(store)), ...parseSources(given) };
 }
 
 /** Folders of the sources as `name=folder`. @throws {WinnowError} CONFIG_INVALID */
@@ -85,6 +93,17 @@ function parseSources(sources: readonly string[]): Record<string, string> {
       return [name, folder];
     }),
   );
+}
+
+/** As a run that has not ended tells. */
+async function liveLocations(store: string): Promise<Record<string, string>> {
+  const opened = await openStoreToRead(store);
+  if ((await opened.head(LIVE_KEY)) === null) return {};
+  try {
+    return (JSON.parse(new TextDecoder().decode(await opened.read(LIVE_KEY))) as { locations?: Record<string, string> }).locations ?? {};
+  } catch {
+    return {};
+  }
 }
 
 const RUN_LOG = 'run-log.ndjson';

@@ -10,6 +10,7 @@ import type { Log } from '../log.ts';
 import { drawRunSheets } from '../report/sheets.ts';
 import type { ProgressSink } from '../run/stage.ts';
 import { packageRoot } from './package-root.ts';
+import { reportStore } from './report.ts';
 import { type RunOutcome, run } from './run.ts';
 import { openStore, storeFolder } from '../store/open.ts';
 
@@ -32,7 +33,8 @@ export async function demo(request: DemoRequest): Promise<RunOutcome> {
   const loaded = await recipeFor(request.images === null ? 'demo' : 'folder', pictures);
   const { text, json } = await run({ loaded, store, until: 'shard', force: [], progress, log, signal });
   const sheets = await drawSheets(loaded, root);
-  return { text: `${text}${sheets.map((path) => `${path}\n`).join('')}\nEmbedding: the built-in descriptor (colour, gradients, layout; no download). For semantic clusters set\nembed.model to an ONNX model: a file, or hf:owner/name.\n`, json };
+  const report = await reportStore(root, { output: join(root, 'report.html'), source: [], sizeMb: 8, steps: 100_000 }, signal);
+  return { text: `${text}${sheets.map((path) => `${path}\n`).join('')}\nOpen this to see what happened: ${report.json.path}\n\nEmbedding: the built-in descriptor (colour, gradients, layout; no download). For semantic clusters set\nembed.model to an ONNX model: a file, or hf:owner/name.\n`, json };
 }
 
 async function draw({ count, progress, signal }: DemoRequest, folder: string): Promise<string> {
@@ -54,7 +56,7 @@ async function draw({ count, progress, signal }: DemoRequest, folder: string): P
 /** Pictures of the result, beside the store's tables. @returns their paths */
 async function drawSheets(loaded: LoadedRecipe, root: string): Promise<string[]> {
   const { recipe } = loaded;
-  const reader = openByteReader(sourcesOf(loaded).locations);
+  const reader = openByteReader(sourcesOf(loaded, root).locations);
   try {
     const keys = await drawRunSheets(await openStore(root), { reader, limits: recipe.embed.limits, seed: recipe.seed });
     return keys.map((key) => join(root, key));

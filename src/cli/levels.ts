@@ -38,7 +38,7 @@ const SAMPLE = 20_000;
 /** Embeds the pool where that is not done, then builds and draws on a sample only. */
 export async function levels(request: LevelsRequest): Promise<RunOutcome> {
   const { loaded, store, progress, log, signal } = request;
-  const { locations } = sourcesOf(loaded);
+  const { locations } = sourcesOf(loaded, store);
   const session = await openSession({ store, seed: loaded.recipe.seed, execution: loaded.recipe.execution, clusterEngine: loaded.recipe.cluster.engine, s3: loaded.recipe.s3, locations, signal, log, progress, command: 'levels' });
   let outcome = 'done';
   try {

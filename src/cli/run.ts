@@ -30,21 +30,24 @@ export async function run(request: RunRequest): Promise<RunOutcome> {
   const { loaded, store, until, progress, log, signal } = request;
   const { recipe } = loaded;
   const forced = request.force.map(asStage);
-  const { locations } = sourcesOf(loaded);
+  const { locations } = sourcesOf(loaded, store);
   const session = await openSession({ store, seed: recipe.seed, execution: recipe.execution, clusterEngine: recipe.cluster.engine, s3: recipe.s3, locations, signal, log, progress, command: `run until ${until}`, ...(request.redis !== undefined && { queue: { redis: request.redis, recipe } }) });
   let outcome = 'done';
+  let message: string | undefined;
   try {
     for (const stage of forced) for (const path of pathsOf(stage, recipe)) await forget(session.context.store, path);
     const done = await curate(session.context, loaded, until);
     const summary = until === 'shard' ? await summarise(session.context.store) : null;
     const stages = Object.fromEntries([...done].map(([path, stored]) => [path, brief(stored)]));
     if (summary !== null) return { text: `${renderSummary(summary)}\n${session.context.store.uri}\n`, json: { ...summary, stages } };
+    if (done.size === 0) return { text: 'Nothing to download: no source of the recipe has `urls`.\n', json: { store: session.context.store.uri, stages } };
     return { text: [...done].map(([path, { sha256 }]) => `${path}  ${sha256.slice(0, 12)}\n`).join(''), json: { store: session.context.store.uri, stages } };
   } catch (error) {
     outcome = error instanceof WinnowError ? error.code : 'failed';
+    message = (error as Error).message;
     throw error;
   } finally {
-    await session.close(outcome);
+    await session.close(outcome, message);
   }
 }
 
@@ -54,8 +57,8 @@ function asStage(name: string): StageName {
 }
 
 async function forget(store: { remove(key: string): Promise<void> }, path: string): Promise<void> {
-  await store.remove(`${path}/manifest.json`);
-  await store.remove(`work/${path}/`);
+  await store.remove(path.endsWith('/') ? path : `${path}/manifest.json`);
+  await store.remove(path.endsWith('/') ? `work/${path}` : `work/${path}/`);
 }
 
 function brief({ sha256, manifest }: StoredManifest): object {

@@ -4,6 +4,7 @@ import { prettyFactory } from 'pino-pretty';
 import { pino } from 'pino';
 import type { ExecutionConfig, Recipe } from '../config.ts';
 import { type Log, createLog } from '../log.ts';
+import { createLiveLog, teeProgress } from '../run/live-log.ts';
 import { type LocalExecutor, type LocalExecutorOptions, createLocalExecutor } from '../run/local.ts';
 import { appendRunLog } from '../run/run-log.ts';
 import type { Execution, ProgressSink, RunContext } from '../run/stage.ts';
@@ -32,27 +33,31 @@ export interface SessionOptions {
 
 export interface Session {
   readonly context: RunContext;
-  /** @param outcome `done`, or the code of the error that ended the run */
-  close(outcome: string): Promise<void>;
+  /** @param outcome `done`, or the code of the error that ended the run; `message`: what it says */
+  close(outcome: string, message?: string): Promise<void>;
 }
 
 /** @throws {WinnowError} STORE_BUSY, STORE_DENIED, CONFIG_INVALID */
 export async function openSession(options: SessionOptions): Promise<Session> {
-  const { signal, log, progress, locations, seed, s3 } = options;
+  const { signal, log, locations, seed, s3 } = options;
   const where = { signal, ...(s3 !== undefined && { s3 }) };
   const store = await openStore(options.store, where);
   const lock = await lockStore(options.store, { ...where, log });
+  const live = createLiveLog(store, options, isS3Uri(options.store) ? 5000 : 1000);
+  const progress = teeProgress(options.progress, live);
   const execution = { ...resolveExecution(options.execution), clusterEngine: options.clusterEngine };
   const shared = { store, signal, log, execution, locations, onAdvance: (units: number, kept: boolean) => progress.advance(units, kept), onNote: (text: string) => progress.note(text) };
   const executor = await openExecutor(options, shared).catch(async (error: unknown) => {
+    await live.close('failed');
     await lock.release();
     throw error;
   });
   const started = new Date();
   return {
     context: { store, executor, signal, log, progress, execution, seed, resource: executor.resource },
-    close: async (outcome) => {
+    close: async (outcome, message) => {
       await executor.close(outcome);
+      await live.close(outcome, message);
       const seconds = (Date.now() - started.getTime()) / 1000;
       await appendRunLog(store, [{ command: options.command, started: started.toISOString(), seconds, outcome, locations }]).catch(() => undefined);
       await lock.release();

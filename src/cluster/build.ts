@@ -19,12 +19,15 @@ import { type ClusterTree, type ClustersManifest, type TreeLevel, NO_CLUSTER, as
 import { readWords } from './words.ts';
 import { writeAssignment, writeLevels } from './write.ts';
 
-/** @throws {WinnowError} TOO_FEW_ROWS when a level asks for more clusters than it has points */
-export async function buildTree(context: RunContext, embeddings: StoredManifest<EmbeddingsManifest>, recipe: ClusterConfig): Promise<StoredManifest<ClustersManifest>> {
+/**
+ * @param path key prefix of the tree: `clusters` for the one that sampling walks
+ * @throws {WinnowError} TOO_FEW_ROWS when a level asks for more clusters than it has points
+ */
+export async function buildTree(context: RunContext, embeddings: StoredManifest<EmbeddingsManifest>, recipe: ClusterConfig, path = 'clusters'): Promise<StoredManifest<ClustersManifest>> {
   const config = resolveProfile(recipe);
   const engine = await searchEngine(context);
   return runStage<ClustersManifest>(context, {
-    path: 'clusters',
+    path,
     stage: 'cluster',
     // Products may differ in the last bit between providers and instruction sets, so another one makes another tree.
     config: { ...recipe, engine: engine.provenance },
@@ -34,9 +37,9 @@ export async function buildTree(context: RunContext, embeddings: StoredManifest<
       if (n === 0) throw new WinnowError('TOO_FEW_ROWS', 'Expected images to cluster, got none: every image was rejected');
       const plan = await planLevels(context, embeddings, config, n);
       checkLevels(plan.levels, n);
-      context.progress.begin('cluster', comparisonsOfAll(n, plan, config.iterations), 'comparisons');
-      const built = await buildLevels(context, embeddings, config, plan, n);
-      return writeTree(context, embeddings.manifest, built, plan, config);
+      context.progress.begin(path === 'clusters' ? 'cluster' : `cluster ${path}`, comparisonsOfAll(n, plan, config.iterations), 'comparisons');
+      const built = await buildLevels(context, path, embeddings, config, plan, n);
+      return writeTree(context, path, embeddings.manifest, built, plan, config);
     },
   });
 }
@@ -64,7 +67,7 @@ interface BuiltLevels {
   readonly rounds: readonly (readonly (RoundResult & Partial<Pick<SplitResult, 'split'>>)[])[];
 }
 
-async function buildLevels(context: RunContext, embeddings: StoredManifest<EmbeddingsManifest>, config: ResolvedConfig, plan: TreePlan, n: number): Promise<BuiltLevels> {
+async function buildLevels(context: RunContext, path: string, embeddings: StoredManifest<EmbeddingsManifest>, config: ResolvedConfig, plan: TreePlan, n: number): Promise<BuiltLevels> {
   const rounds: RoundResult[][] = [];
   const last: RoundResult[] = [];
   let points: PointsReference = { kind: 'embeddings', path: embeddings.path, sha256: embeddings.sha256 };
@@ -80,7 +83,7 @@ async function buildLevels(context: RunContext, embeddings: StoredManifest<Embed
       const { rounds: count, sampleSize, strategy } = plan.resampling;
       const { iterations, tolerance, empty, seeding, seedingRows } = config;
       const built = await buildSplitLevel(context, {
-        points, n: available, level, k, split, iterations, tolerance, empty, seeding, seedingRows,
+        path, points, n: available, level, k, split, iterations, tolerance, empty, seeding, seedingRows,
         resampling: { rounds: count, sampleSize: sampleSize[level - 1]!, strategy },
         outliers: level === 1 ? plan.outliers : { policy: 'keep', minSize: 1 },
       });
@@ -88,12 +91,12 @@ async function buildLevels(context: RunContext, embeddings: StoredManifest<Embed
       rounds.push([built]);
       result = built;
     } else {
-      const ofLevel = await buildRounds(context, points, { level, k }, config, plan);
+      const ofLevel = await buildRounds(context, path, points, { level, k }, config, plan);
       rounds.push(ofLevel);
       result = ofLevel.at(-1)!;
       if (level === 1) {
         const { policy, minSize } = plan.outliers;
-        [finished] = (await context.executor.map(finishLevel, [{ points, last: result, policy, minSize }], 'clusters')) as [FinishResult];
+        [finished] = (await context.executor.map(finishLevel, [{ path, points, last: result, policy, minSize }], path)) as [FinishResult];
         result = finished;
       }
     }
@@ -104,35 +107,35 @@ async function buildLevels(context: RunContext, embeddings: StoredManifest<Embed
   return { last, finished: finished!, rounds };
 }
 
-async function buildRounds(context: RunContext, points: PointsReference, { level, k }: { level: number; k: number }, config: ResolvedConfig, plan: TreePlan): Promise<RoundResult[]> {
+async function buildRounds(context: RunContext, path: string, points: PointsReference, { level, k }: { level: number; k: number }, config: ResolvedConfig, plan: TreePlan): Promise<RoundResult[]> {
   const ofLevel: RoundResult[] = [];
   for (let round = 0; round <= plan.resampling.rounds; round++) {
     const [result] = await context.executor.map(clusterRound, [{
-      points, level, round, k, seed: context.seed,
+      path, points, level, round, k, seed: context.seed,
       iterations: config.iterations, tolerance: config.tolerance, empty: config.empty,
       seeding: config.seeding, seedingRows: config.seedingRows, start: config.resampling.start,
       splits: atLevel(config.splits, level, plan.levels.length, 'cluster.splits'),
       sampleSize: plan.resampling.sampleSize[level - 1]!,
       strategy: plan.resampling.strategy,
       previous: ofLevel.at(-1) ?? null,
-    }], 'clusters');
+    }], path);
     ofLevel.push(result!);
   }
   return ofLevel;
 }
 
-async function writeTree(context: RunContext, embeddings: EmbeddingsManifest, { last, finished, rounds }: BuiltLevels, plan: TreePlan, config: ResolvedConfig) {
+async function writeTree(context: RunContext, path: string, embeddings: EmbeddingsManifest, { last, finished, rounds }: BuiltLevels, plan: TreePlan, config: ResolvedConfig) {
   const { store, log } = context;
   const { scale, d } = finished;
   const parents: Uint32Array[] = [];
   for (const { out, n } of last.slice(1)) parents.push(new Uint32Array(await readWords(store, `${out}/assignment`, n)));
   const tree = assembleTree(d, last.map(({ k }) => k), await countImages(store, finished), parents);
   assertTree(tree);
-  const levels = await writeLevels(store, tree, async (level, first, count) => new Float32Array(await readWords(store, `${last[level - 1]!.out}/centroids`, count * d, first * d)).map((value) => value / scale));
+  const levels = await writeLevels(store, tree, async (level, first, count) => new Float32Array(await readWords(store, `${last[level - 1]!.out}/centroids`, count * d, first * d)).map((value) => value / scale), path);
   const parts = await writeAssignment(store, embeddings, async (first, count) => ({
     assignment: new Uint32Array(await readWords(store, `${finished.out}/assignment`, count, first)),
     distance: new Float32Array(await readWords(store, `${finished.out}/distance`, count, first)).map((value) => value / scale / scale),
-  }));
+  }), path);
   const health = measureHealth(tree.levels.map(({ size }) => size), config.minSizeWarning);
   const warnings = healthWarnings(health, { depth: plan.draw.depth, policy: plan.outliers.policy });
   for (const warning of warnings) log.warn({ stage: 'cluster' }, warning);

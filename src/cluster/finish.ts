@@ -7,6 +7,8 @@ import type { Points } from './points.ts';
 import { NO_CLUSTER } from './tree.ts';
 
 export interface FinishPayload {
+  /** Key prefix of the tree, such as `clusters`. */
+  readonly path: string;
   readonly points: PointsReference;
   readonly last: RoundResult;
   readonly policy: 'keep' | 'merge' | 'set-aside';
@@ -24,13 +26,13 @@ export interface FinishResult extends RoundResult {
 export const finishLevel: TaskKind<FinishPayload, FinishResult> = {
   name: 'cluster-finish',
   version: 1,
-  run: async ({ points: reference, last, policy, minSize }, env) => {
+  run: async ({ path, points: reference, last, policy, minSize }, env) => {
     const points = await openPoints(env, reference);
     const found = await readRound(env.store, last);
     const treated = await treatOutliers(points, { ...found, k: last.k }, { policy, minSize, engine: await searchEngine(env), blockRows: env.execution.blockRows, signal: env.signal });
     const { centroids, assignment, k } = treated;
     const distance = await exactDistances(points, centroids, assignment, env);
-    const out = `work/clusters/level-1/final`;
+    const out = `work/${path}/level-1/final`;
     for (const [name, values] of [['centroids', centroids], ['assignment', assignment], ['distance', distance]] as const) {
       await env.store.write(`${out}/${name}`, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
     }

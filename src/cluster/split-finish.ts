@@ -14,6 +14,8 @@ export interface SplitOutliers {
 }
 
 export interface SplitEnd {
+  /** Key prefix of the tree, such as `clusters`. */
+  readonly path: string;
   readonly reference: CellsReference;
   readonly cells: Cells;
   readonly leaves: LeavesReference;
@@ -40,14 +42,14 @@ export async function finishSplit(context: RunContext, end: SplitEnd): Promise<F
   let merged = 0;
   if (counted.merging) {
     await store.write(`${base}/large`, large);
-    const results = await executor.map(mergeSmall, cells.groups.map((group) => ({ cells: reference, leaves, group, probes: Math.max(MERGE_PROBES_MIN, MERGE_PROBES * probes), large: `${base}/large`, rows, out: `${base}/merged` })), 'clusters');
+    const results = await executor.map(mergeSmall, cells.groups.map((group) => ({ cells: reference, leaves, group, probes: Math.max(MERGE_PROBES_MIN, MERGE_PROBES * probes), large: `${base}/large`, rows, out: `${base}/merged` })), end.path);
     rows = `${base}/merged`;
     inertia = results.reduce((total, one) => total + one.inertia, 0);
     merged = results.reduce((total, one) => total + one.merged, 0);
   }
   await store.write(`${base}/numbers`, bytesOf(numbers));
   const scattered = `${base}/scattered`;
-  await executor.map(scatterRows, cells.blocks.map((block) => ({ cells: reference, block, rows, numbers: `${base}/numbers`, k: numbers.length, out: scattered })), 'clusters');
+  await executor.map(scatterRows, cells.blocks.map((block) => ({ cells: reference, block, rows, numbers: `${base}/numbers`, k: numbers.length, out: scattered })), end.path);
   await store.write(`${out}/centroids`, keptCentroids(store, end, numbers));
   for (const [name, part] of [['assignment', 'leaf'], ['distance', 'distance']] as const) {
     await store.write(`${out}/${name}`, joined(store, cells.blocks.map(({ start, count }) => `${scattered}/${part}-${start}-${count}`)));

@@ -42,6 +42,8 @@ export interface LevelSplit {
 }
 
 export interface SplitRequest {
+  /** Key prefix of the tree, such as `clusters`. */
+  readonly path: string;
   readonly points: PointsReference;
   readonly n: number;
   readonly level: number;
@@ -90,9 +92,9 @@ function unitsOf(k: number, cells: number, iterations: number): { cell: number; 
 /** Builds one level. A level that was finished before is kept; otherwise each task that was is. */
 export async function buildSplitLevel(context: RunContext, request: SplitRequest): Promise<SplitResult> {
   const { store } = context;
-  const out = `work/clusters/level-${request.level}/final`;
+  const out = `work/${request.path}/level-${request.level}/final`;
   if ((await store.head(`${out}/result`)) === null) {
-    const base = `work/clusters/level-${request.level}/split`;
+    const base = `work/${request.path}/level-${request.level}/split`;
     await writeJson(store, `${out}/result`, await buildLevel(context, request, base, out));
     await store.remove(`${base}/`);
   }
@@ -101,8 +103,8 @@ export async function buildSplitLevel(context: RunContext, request: SplitRequest
 
 async function buildLevel(context: RunContext, request: SplitRequest, base: string, out: string): Promise<SplitResult> {
   const { executor, store, seed } = context;
-  const { points, n, level, split, iterations, seedingRows } = request;
-  const [coarse] = await executor.map(trainCells, [{ points, level, m: split.cells, sampleRows: split.sampleRows, iterations: split.coarseIterations, seedingRows, seed, out: `${base}/coarse` }], 'clusters');
+  const { path, points, n, level, split, iterations, seedingRows } = request;
+  const [coarse] = await executor.map(trainCells, [{ points, level, m: split.cells, sampleRows: split.sampleRows, iterations: split.coarseIterations, seedingRows, seed, out: `${base}/coarse` }], path);
   const { m, d, scale } = coarse!;
   const reference: CellsReference = { base, n, d, m, scale };
   const size = await routeAll(context, request, reference);
@@ -115,8 +117,8 @@ async function buildLevel(context: RunContext, request: SplitRequest, base: stri
   const started: LeavesReference = { offsets: `${base}/offsets`, centroids: `${base}/leaves-0` };
   const { leaves, updates } = await updateAll(context, request, { reference, cells, offsets, unit: units.reassign }, started);
   const recall = await recallOf(context, request, reference, leaves, split);
-  const rows = await reassignAll(context, cells, { cells: reference, leaves, probes: recall.probes, leave: 'rows', unit: units.reassign, out: `${base}/rows` });
-  const finished = await finishSplit(context, { reference, cells, leaves, offsets, rows: `${base}/rows`, inertia: rows, probes: recall.probes, empty: request.empty, outliers: request.outliers, out });
+  const rows = await reassignAll(context, request.path, cells, { cells: reference, leaves, probes: recall.probes, leave: 'rows', unit: units.reassign, out: `${base}/rows` });
+  const finished = await finishSplit(context, { path, reference, cells, leaves, offsets, rows: `${base}/rows`, inertia: rows, probes: recall.probes, empty: request.empty, outliers: request.outliers, out });
   const sum = (of: (one: (typeof found)[number]) => number): number => found.reduce((total, one) => total + of(one), 0);
   const stats: SplitStats = {
     cells: m, largestCell: Math.max(...size), coarseInertia: coarse!.inertia, cellInertia: sum((one) => one.inertia), cellIterations: sum((one) => one.iterations), updates, recall,
@@ -125,7 +127,7 @@ async function buildLevel(context: RunContext, request: SplitRequest, base: stri
 }
 
 /** The external shuffle. @returns rows of each cell */
-async function routeAll({ executor, store, execution }: RunContext, { points, n, split }: SplitRequest, reference: CellsReference): Promise<Float64Array> {
+async function routeAll({ executor, store, execution }: RunContext, { path, points, n, split }: SplitRequest, reference: CellsReference): Promise<Float64Array> {
   const { base, m, d } = reference;
   const rows = routedRows(m, d, execution.memoryBytes);
   const payloads = [];
@@ -133,18 +135,18 @@ async function routeAll({ executor, store, execution }: RunContext, { points, n,
     const count = Math.min(rows, n - start);
     payloads.push({ points, coarse: `${base}/coarse/centroids`, m, start, count, unit: split.cells, out: `${base}/routed/${start}-${count}` });
   }
-  return writeCellIndex(store, reference, await executor.map(routeRows, payloads, 'clusters'));
+  return writeCellIndex(store, reference, await executor.map(routeRows, payloads, path));
 }
 
 /** All rounds inside the cells; before each, children are shared anew. @returns the last round, group by group */
 async function clusterRounds({ executor, seed }: RunContext, request: SplitRequest, { reference, cells, unit }: { reference: CellsReference; cells: Cells; unit: number }): Promise<CellResult[]> {
-  const { level, k, n, iterations, tolerance, empty, seeding, seedingRows, split } = request;
+  const { path, level, k, n, iterations, tolerance, empty, seeding, seedingRows, split } = request;
   const { rounds, sampleSize, strategy } = request.resampling;
   const { base } = reference;
   const next = (round: number): CellRound['next'] => (round === rounds ? null : { sampleSize, strategy, out: `${base}/sample-${round + 1}` });
   const all = (round: number): Omit<CellRound, 'group'> => ({ cells: reference, level, seed, perChild: round === 0 ? n / k : sampleSize, next: next(round) });
   const perGroup = <T>(make: (group: Cells['groups'][number]) => T): T[] => cells.groups.map(make);
-  let potentials = (await executor.map(measureCells, perGroup((group) => ({ ...all(0), next: null, group })), 'clusters')).flat();
+  let potentials = (await executor.map(measureCells, perGroup((group) => ({ ...all(0), next: null, group })), path)).flat();
   let sample: (number[] | null)[] = perGroup(() => null);
   for (let round = 0; ; round++) {
     const children = shareOut(potentials, k, split.share);
@@ -153,7 +155,7 @@ async function clusterRounds({ executor, seed }: RunContext, request: SplitReque
       sample: sample[group.group] === null ? null : { rows: sample[group.group]!, key: `${base}/sample-${round}` },
       iterations, tolerance, empty, seeding, seedingRows, unit, out: round === rounds ? `${base}/leaves-0` : `${base}/round-${round}`,
     }));
-    const found = await executor.map(clusterCells, payloads, 'clusters');
+    const found = await executor.map(clusterCells, payloads, path);
     if (round === rounds) return found;
     potentials = found.flatMap((one) => one.potentials);
     sample = found.map((one) => one.potentials.map((potential) => potential?.n ?? 0));
@@ -191,9 +193,9 @@ async function updateAll(context: RunContext, request: SplitRequest, { reference
   const { probes } = await recallOf(context, request, reference, leaves, UPDATE_SEARCH);
   for (let update = 1; update <= request.split.updates; update++) {
     const sums = `${reference.base}/sums-${update}`;
-    const inertia = await reassignAll(context, cells, { cells: reference, leaves, probes, leave: 'sums', unit, out: sums });
+    const inertia = await reassignAll(context, request.path, cells, { cells: reference, leaves, probes, leave: 'sums', unit, out: sums });
     const out = `${reference.base}/leaves-${update}`;
-    const moved = await executor.map(updateLeaves, updateRanges(cells, offsets, reference.d).map(({ first, end }) => ({ cells: reference, leaves, first, end, empty: request.empty, sums, out })), 'clusters');
+    const moved = await executor.map(updateLeaves, updateRanges(cells, offsets, reference.d).map(({ first, end }) => ({ cells: reference, leaves, first, end, empty: request.empty, sums, out })), request.path);
     updates.push({ inertia, empty: moved.reduce((total, { empty }) => total + empty, 0) });
     await store.remove(`${sums}/`);
     leaves = { ...leaves, centroids: out };
@@ -203,13 +205,13 @@ async function updateAll(context: RunContext, request: SplitRequest, { reference
 }
 
 /** @returns Σ squared distance */
-async function reassignAll({ executor }: RunContext, { groups }: Cells, payload: Omit<ReassignPayload, 'group'>): Promise<number> {
-  const results = await executor.map(reassignRows, groups.map((group) => ({ ...payload, group })), 'clusters');
+async function reassignAll({ executor }: RunContext, path: string, { groups }: Cells, payload: Omit<ReassignPayload, 'group'>): Promise<number> {
+  const results = await executor.map(reassignRows, groups.map((group) => ({ ...payload, group })), path);
   return results.reduce((total, { inertia }) => total + inertia, 0);
 }
 
-async function recallOf({ executor, seed }: RunContext, { points, level }: SplitRequest, cells: CellsReference, leaves: LeavesReference, { recall, excess, recallRows }: Pick<LevelSplit, 'recall' | 'excess' | 'recallRows'>) {
-  const [measured] = await executor.map(measureRecall, [{ points, cells, leaves, level, seed, sampleRows: recallRows, recall, excess }], 'clusters');
+async function recallOf({ executor, seed }: RunContext, { path, points, level }: SplitRequest, cells: CellsReference, leaves: LeavesReference, { recall, excess, recallRows }: Pick<LevelSplit, 'recall' | 'excess' | 'recallRows'>) {
+  const [measured] = await executor.map(measureRecall, [{ points, cells, leaves, level, seed, sampleRows: recallRows, recall, excess }], path);
   return measured!;
 }
 

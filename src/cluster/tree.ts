@@ -84,9 +84,9 @@ export function truncateTree(tree: ClusterTree, depth: number): ClusterTree {
   return { d: tree.d, levels: [...levels.slice(0, -1), { ...top, parent: new Uint32Array(top.k).fill(NO_CLUSTER) }] };
 }
 
-/** The tree's shape from the store, without centroids. O(Σ k) memory. */
-export async function readTree(store: Store): Promise<{ stored: StoredManifest<ClustersManifest>; tree: ClusterTree }> {
-  const stored = await requireManifest<ClustersManifest>(store, 'clusters', 'cluster');
+/** The tree's shape from the store, without centroids. O(Σ k) memory. @param path its key prefix */
+export async function readTree(store: Store, path = 'clusters'): Promise<{ stored: StoredManifest<ClustersManifest>; tree: ClusterTree }> {
+  const stored = await requireManifest<ClustersManifest>(store, path, 'cluster');
   const levels: TreeLevel[] = [];
   for (const { k, parts } of stored.manifest.levels) {
     const parent = new Uint32Array(k).fill(NO_CLUSTER);

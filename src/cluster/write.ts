@@ -5,8 +5,11 @@ import { type Part, writePart } from '../run/manifest.ts';
 import type { Store } from '../store/store.ts';
 import { ASSIGNMENT_PART_ROWS, CENTROID_PART_ROWS, type ClusterTree, NO_CLUSTER } from './tree.ts';
 
-/** @param centroidsOf reads some centroids of a level (1 is the finest) in original units, count × d */
-export async function writeLevels(store: Store, tree: ClusterTree, centroidsOf: (level: number, first: number, count: number) => Promise<Float32Array>): Promise<{ level: number; k: number; parts: Part[] }[]> {
+/**
+ * @param centroidsOf reads some centroids of a level (1 is the finest) in original units, count × d
+ * @param path key prefix of the tree
+ */
+export async function writeLevels(store: Store, tree: ClusterTree, centroidsOf: (level: number, first: number, count: number) => Promise<Float32Array>, path = 'clusters'): Promise<{ level: number; k: number; parts: Part[] }[]> {
   const { d } = tree;
   const written = [];
   for (const [l, { k, parent, size }] of tree.levels.entries()) {
@@ -19,7 +22,7 @@ export async function writeLevels(store: Store, tree: ClusterTree, centroidsOf: 
         parent: { type: 'uint32', values: parents.map((p) => (p === NO_CLUSTER ? 0 : p)), valid: Uint8Array.from(parents, (p) => (p === NO_CLUSTER ? 0 : 1)) },
         size: { type: 'uint64', values: size.subarray(first, end) },
       });
-      parts.push(await writePart(store, `clusters/level-${l + 1}/centroids`, parts, end - first, bytes));
+      parts.push(await writePart(store, `${path}/level-${l + 1}/centroids`, parts, end - first, bytes));
     }
     written.push({ level: l + 1, k, parts });
   }
@@ -36,8 +39,9 @@ export interface AssignedPoints {
  * Spreads the points' clusters over all rows of the pool: rows that were rejected or set aside get null and the reason.
  *
  * @param read some points (ok rows), asked for in order
+ * @param path key prefix of the tree
  */
-export async function writeAssignment(store: Store, embeddings: EmbeddingsManifest, read: (first: number, count: number) => Promise<AssignedPoints>): Promise<Part[]> {
+export async function writeAssignment(store: Store, embeddings: EmbeddingsManifest, read: (first: number, count: number) => Promise<AssignedPoints>, path = 'clusters'): Promise<Part[]> {
   const parts: Part[] = [];
   let rows = emptyRows();
   let first = 0;
@@ -47,7 +51,7 @@ export async function writeAssignment(store: Store, embeddings: EmbeddingsManife
       distance: { type: 'float32', values: rows.distance.subarray(0, rows.count), valid: rows.valid.subarray(0, rows.count) },
       reason: { type: 'utf8', values: rows.reason },
     });
-    parts.push(await writePart(store, 'clusters/assignment', parts, rows.count, bytes));
+    parts.push(await writePart(store, `${path}/assignment`, parts, rows.count, bytes));
     rows = emptyRows();
   };
   for (const [p, part] of embeddings.parts.entries()) {

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { decodeTable, encodeTable } from '../arrow/ipc.ts';
 import { WinnowError, throwIfAborted } from '../errors.ts';
-import type { ImagesManifest } from '../ingest/image.ts';
+import { type ColourStats, type ImagesManifest, totalColours } from '../ingest/image.ts';
 import { MANIFEST_VERSION, type Part, type StoredManifest, hashOf, readPart, rowCountOf } from '../run/manifest.ts';
 import type { RunContext } from '../run/stage.ts';
 import type { Store } from '../store/store.ts';
@@ -121,13 +121,15 @@ interface EmbedStats {
   readonly rows: number;
   readonly statuses: Readonly<Partial<Record<EmbeddingStatus, number>>>;
   readonly sizeBytes: number;
+  readonly colours?: ColourStats;
 }
 
 function sumStats(old: EmbedStats, added: EmbedStats | undefined): EmbedStats {
   if (added === undefined) return old;
   const statuses: Partial<Record<EmbeddingStatus, number>> = { ...old.statuses };
   for (const [status, count] of Object.entries(added.statuses) as [EmbeddingStatus, number][]) statuses[status] = (statuses[status] ?? 0) + count;
-  return { rows: old.rows + added.rows, statuses, sizeBytes: old.sizeBytes + added.sizeBytes };
+  const colours = totalColours([old.colours, added.colours]);
+  return { rows: old.rows + added.rows, statuses, sizeBytes: old.sizeBytes + added.sizeBytes, ...(colours !== undefined && { colours }) };
 }
 
 function requireFewDropped({ rows, statuses }: EmbedStats, maxDropRatio: number): void {

@@ -3,7 +3,7 @@
  * rejected images than `maxDropRatio` fails and says which reasons there were.
  */
 import { WinnowError } from '../errors.ts';
-import type { ImagesManifest } from '../ingest/image.ts';
+import { type ColourStats, type ImagesManifest, totalColours } from '../ingest/image.ts';
 import { type Part, type StoredManifest, rowCountOf } from '../run/manifest.ts';
 import { type RunContext, runStage } from '../run/stage.ts';
 import type { EmbedConfig } from './config.ts';
@@ -65,6 +65,8 @@ interface EmbedStats extends Record<string, unknown> {
   readonly rows: number;
   readonly statuses: Readonly<Partial<Record<EmbeddingStatus, number>>>;
   readonly sizeBytes: number;
+  /** Mean and deviation of the pixels of all tiles, when there are any. */
+  readonly colours?: ColourStats;
 }
 
 function throwIfTooManyDropped({ rows, statuses }: EmbedStats, { images, config: { maxDropRatio } }: EmbedRequest): void {
@@ -110,5 +112,6 @@ function summarise(results: readonly EmbedResult[]): EmbedStats {
     sizeBytes += result.sizeBytes;
     for (const [status, count] of Object.entries(result.statuses) as [EmbeddingStatus, number][]) statuses[status] = (statuses[status] ?? 0) + count;
   }
-  return { rows, statuses, sizeBytes };
+  const colours = totalColours(results.map((result) => result.colours));
+  return { rows, statuses, sizeBytes, ...(colours !== undefined && { colours }) };
 }

@@ -3,6 +3,7 @@
  * Encoders (`descriptor.ts`, `encode.ts`) and the decoder (`decode.ts`) meet only in these types.
  */
 import { type TableView, decodeTable } from '../arrow/ipc.ts';
+import { DOWNLOAD_REASONS } from '../download/status.ts';
 import { WinnowError } from '../errors.ts';
 import { type Manifest, type Part, readPart } from '../run/manifest.ts';
 import type { Store } from '../store/store.ts';
@@ -83,6 +84,7 @@ export const EMBEDDING_STATUSES = [
   'corrupt', // header or pixels damaged
   'not-finite', // the encoder gave NaN or infinity
   'zero-vector', // the encoder gave a zero vector, which has no direction to normalise
+  ...DOWNLOAD_REASONS, // of rows of a URL list: why there are no bytes
 ] as const;
 
 export type EmbeddingStatus = (typeof EMBEDDING_STATUSES)[number];

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { decodeTable, encodeTable } from '../arrow/ipc.ts';
 import { openByteReader } from '../ingest/bytes.ts';
-import type { ByteReader, ImagePlace } from '../ingest/image.ts';
+import { type ByteReader, type ColourSums, type ImagePlace, addColours } from '../ingest/image.ts';
 import { type Part, readPart } from '../run/manifest.ts';
 import type { TaskEnv, TaskKind } from '../run/stage.ts';
 import { createCalls } from './calls.ts';
@@ -14,6 +14,7 @@ import type { EmbedConfig } from './config.ts';
 import { CHECK_ONLY, decodeImage } from './decode.ts';
 import { type Decoded, type EmbeddingStatus, type Encoder, inputSize, type PreprocessSpec } from './embedding.ts';
 import { createEncoder, type EncoderConfig } from './encoder.ts';
+import { readKept } from './kept.ts';
 import { type AheadBounds, type AheadItem, readAhead } from './read-ahead.ts';
 import { createRows, type EmbeddingRows, rowColumns } from './rows.ts';
 
@@ -32,6 +33,8 @@ export interface EmbedPayload {
   readonly model: string | null;
   /** What the model is, so that a record made with another file under the same name is not taken for this one. */
   readonly encoder: Readonly<Record<string, unknown>> | null;
+  /** An older part over the same rows: only those of it whose reason may pass are tried, the others stay. */
+  readonly before?: Part;
 }
 
 export interface EmbedResult {
@@ -40,6 +43,8 @@ export interface EmbedResult {
   readonly statuses: Readonly<Partial<Record<EmbeddingStatus, number>>>;
   readonly sizeBytes: number;
   readonly maxAbs: number;
+  /** Of the pixels of its tiles; absent when it has none. */
+  readonly colours?: ColourSums;
 }
 
 export const embedPart: TaskKind<EmbedPayload, EmbedResult> = {
@@ -53,16 +58,24 @@ export const embedPart: TaskKind<EmbedPayload, EmbedResult> = {
     const rows = createRows(payload.rowCount, encoder?.d ?? 0, config);
     const calls = encoder === null ? null : createCalls(encoder, rows, env);
     const listed = readListed(await readPart(env.store, payload.images), payload);
-    const items = listed.map(({ place, sizeBytes }): AheadItem<ReadImage> => ({ sizeBytes, work: (hold) => readImage(place, reader, spec, config, hold) }));
+    const kept = payload.before === undefined ? null : await readKept(env.store, payload.before, rows.d);
+    const items = listed.map(({ place, sizeBytes, lost }, at): AheadItem<ReadImage> => {
+      if (lost !== null || kept?.has(at)) return { sizeBytes: 0, work: async () => withoutBytes(lost ?? 'unreadable') };
+      return { sizeBytes, work: (hold) => readImage(place, reader, spec, config, hold) };
+    });
     let row = 0;
-    for await (const { id, sizeBytes, decoded } of readAhead(items, boundsOf(spec, env), env.signal)) {
-      rows.put(row, id, decoded, sizeBytes);
+    let colours: ColourSums | undefined;
+    for await (const { id, sizeBytes, decoded, colours: own } of readAhead(items, boundsOf(spec, env), env.signal)) {
+      if (kept?.has(row)) kept.copy(row, rows);
+      else rows.put(row, id, decoded, sizeBytes);
+      if (own !== undefined && decoded.status === 'ok') colours = addColours(colours, own);
       if (decoded.status === 'ok') await calls?.add(row, decoded.pixels);
+      if (!kept?.has(row)) env.observe?.({ of: 'image', status: decoded.status, sizeBytes });
       env.advance(1);
       row += 1;
     }
     await calls?.finish();
-    return writeRows(payload, rows, env);
+    return { ...(await writeRows(payload, rows, env)), ...(colours !== undefined && { colours }) };
   },
 };
 
@@ -91,6 +104,8 @@ function boundsOf(spec: PreprocessSpec, { execution }: TaskEnv): AheadBounds {
 interface ListedImage {
   readonly place: ImagePlace;
   readonly sizeBytes: number;
+  /** Why its download gave no bytes; null where there are some, or nothing was downloaded. */
+  readonly lost: Exclude<EmbeddingStatus, 'ok'> | null;
 }
 
 /** The rows of the payload, from the bytes of the part of `images/` that holds them. */
@@ -101,11 +116,13 @@ function readListed(bytes: Uint8Array, payload: EmbedPayload): ListedImage[] {
   const path = view.strings('path');
   const [offset, length, size] = [view.numbers('offset'), view.numbers('length'), view.numbers('size')];
   const [inTar, sized] = [view.validity('offset'), view.validity('size')];
+  const status = view.names.includes('status') ? view.strings('status') : null;
   return Array.from({ length: payload.rowCount }, (_, i) => {
     const at = from + i;
     const isWhole = inTar !== undefined && inTar[at] === 0;
     const place = { source: source[at]!, path: path[at]!, offset: isWhole ? -1 : offset[at]!, length: isWhole ? -1 : length[at]! };
-    return { place, sizeBytes: sized !== undefined && sized[at] === 0 ? UNKNOWN_SIZE_BYTES : size[at]! };
+    const ended = (status?.[at] ?? 'ok') as EmbeddingStatus;
+    return { place, sizeBytes: sized !== undefined && sized[at] === 0 ? UNKNOWN_SIZE_BYTES : size[at]!, lost: ended === 'ok' ? null : ended };
   });
 }
 
@@ -113,15 +130,20 @@ interface ReadImage {
   readonly id: string | null;
   readonly sizeBytes: number;
   readonly decoded: Decoded;
+  readonly colours?: ColourSums | undefined;
 }
 
 async function readImage(place: ImagePlace, reader: ByteReader, spec: PreprocessSpec, { limits }: TaskConfig, hold: (sizeBytes: number) => void): Promise<ReadImage> {
   const read = await reader.read(place, limits.sizeBytesMax);
-  if (read.status !== 'ok') return { id: null, sizeBytes: 0, decoded: { status: read.status, width: null, height: null } };
-  const { bytes } = read;
+  if (read.status !== 'ok') return withoutBytes(read.status);
+  const { bytes, colours } = read;
   hold(bytes.byteLength);
   const id = createHash('sha256').update(bytes).digest('hex').slice(0, 32);
-  return { id, sizeBytes: bytes.byteLength, decoded: await decodeImage(bytes, spec, limits) };
+  return { id, sizeBytes: bytes.byteLength, decoded: await decodeImage(bytes, spec, limits), colours };
+}
+
+function withoutBytes(status: Exclude<EmbeddingStatus, 'ok'>): ReadImage {
+  return { id: null, sizeBytes: 0, decoded: { status, width: null, height: null } };
 }
 
 async function writeRows(payload: EmbedPayload, rows: EmbeddingRows, env: TaskEnv): Promise<EmbedResult> {

@@ -63,7 +63,7 @@ export async function listNewRows(store: Store, listing: readonly Part[], firstR
   return parts;
 }
 
-type ListedRows = Pick<ImageRows, 'rowCount' | 'uri' | 'source' | 'path' | 'offset' | 'length' | 'size'>;
+type ListedRows = Pick<ImageRows, 'rowCount' | 'uri' | 'source' | 'path' | 'offset' | 'length' | 'size' | 'status'>;
 
 /** Unknown numbers as −1. */
 async function readListed(store: Store, part: Part): Promise<ListedRows> {
@@ -81,6 +81,7 @@ async function readListed(store: Store, part: Part): Promise<ListedRows> {
     offset: numbers('offset'),
     length: numbers('length'),
     size: numbers('size'),
+    ...(view.names.includes('status') && { status: view.strings('status') }),
   };
 }
 
@@ -108,6 +109,7 @@ function sliceOf(rows: ListedRows, from: number, to: number): ImageRows {
     offset: rows.offset.slice(from, to),
     length: rows.length.slice(from, to),
     size: rows.size.slice(from, to),
+    ...(rows.status !== undefined && { status: rows.status.slice(from, to) }),
     label: none,
     caption: none,
     meta: none,

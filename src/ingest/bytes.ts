@@ -9,6 +9,10 @@ import type { ByteReader, ImageBytes, ImagePlace } from './image.ts';
 import { isS3Uri } from '../store/s3-uri.ts';
 import { type S3Images, openS3Images } from './s3-bytes.ts';
 import { faultReason, isInside, isPlainPath, sourceError, systemCode } from './path.ts';
+import { openRasterFile } from './raster-file.ts';
+import { RasterRefusal } from './raster.ts';
+import { parseTilePath } from './tile-path.ts';
+import { createTileReader } from './tile-reader.ts';
 
 /** Tars kept open between reads, and folders remembered to lie inside; either is looked up again when dropped. */
 const OPEN_TARS = 16;
@@ -16,38 +20,61 @@ const KNOWN_FOLDERS = 4096;
 
 /** @param locations folder, or `s3://bucket/prefix`, of each source, by name */
 export function openByteReader(locations: Readonly<Record<string, string>>): ByteReader {
-  const roots = new Map<string, Promise<string>>();
-  const folders = new Map<string, Promise<string>>();
   const buckets = new Map<string, Promise<S3Images>>();
   const tars = createTarCache();
-  const rootOf = (source: string): Promise<string> => remember(roots, source, Number.POSITIVE_INFINITY, () => realRoot(source, locations));
-  const openInside = async ({ source, path }: ImagePlace): Promise<{ file: FileHandle; sizeBytes: number }> => {
-    const root = await rootOf(source);
+  const tiles = createTileReader();
+  const openInside = createOpener(locations);
+  return {
+    read: async (place, sizeBytesMax) => {
+      const location = Object.hasOwn(locations, place.source) ? locations[place.source]! : '';
+      if (isS3Uri(location)) return (await remember(buckets, location, Number.POSITIVE_INFINITY, () => openS3Images(location))).read(place, sizeBytesMax);
+      try {
+        const tile = place.offset < 0 ? parseTilePath(place.path) : null;
+        if (tile !== null) return { status: 'ok', ...(await tiles.read(tile, `${place.source}/${tile.raster}`, async () => openRasterFile(await openInside({ source: place.source, path: tile.raster })))) };
+        return place.offset < 0 ? await readWhole(await openInside(place), sizeBytesMax) : await readMember(place, sizeBytesMax, tars, openInside);
+      } catch (error) {
+        if (error instanceof Refusal) return { status: 'unreadable', reason: error.message };
+        if (error instanceof RasterRefusal) return { status: 'unreadable', reason: `its raster ${error.message}` };
+        if (error instanceof WinnowError) throw error;
+        await throwIfSourceFails(error, place, locations);
+        return { status: 'unreadable', reason: faultReason(error) };
+      }
+    },
+    close: async () => {
+      await tars.close();
+      await tiles.close();
+    },
+  };
+}
+
+/** A file that lies inside its source. */
+export interface OpenFile {
+  readonly file: FileHandle;
+  readonly sizeBytes: number;
+  /** Without links in its folders. */
+  readonly path: string;
+}
+
+/**
+ * Opens files of sources that lie on this machine; each is the caller's to close.
+ *
+ * @throws {Refusal} when the path leads out of its source, or to no regular file; system errors as they are
+ */
+export function createOpener(locations: Readonly<Record<string, string>>): (place: Pick<ImagePlace, 'source' | 'path'>) => Promise<OpenFile> {
+  const roots = new Map<string, Promise<string>>();
+  const folders = new Map<string, Promise<string>>();
+  return async ({ source, path }) => {
+    const root = await remember(roots, source, Number.POSITIVE_INFINITY, () => realRoot(source, locations));
     if (!isPlainPath(path)) throw new Refusal('the path leads out of the source');
     const end = path.lastIndexOf('/');
     const parent = `${root}/${path.slice(0, Math.max(0, end))}`;
     const folder = end < 0 ? root : await remember(folders, parent, KNOWN_FOLDERS, () => realInside(parent, root));
     return openRegular(`${folder}/${path.slice(end + 1)}`, root);
   };
-  return {
-    read: async (place, sizeBytesMax) => {
-      const location = Object.hasOwn(locations, place.source) ? locations[place.source]! : '';
-      if (isS3Uri(location)) return (await remember(buckets, location, Number.POSITIVE_INFINITY, () => openS3Images(location))).read(place, sizeBytesMax);
-      try {
-        return place.offset < 0 ? await readWhole(await openInside(place), sizeBytesMax) : await readMember(place, sizeBytesMax, tars, openInside);
-      } catch (error) {
-        if (error instanceof Refusal) return { status: 'unreadable', reason: error.message };
-        if (error instanceof WinnowError) throw error;
-        await throwIfSourceFails(error, place, locations);
-        return { status: 'unreadable', reason: faultReason(error) };
-      }
-    },
-    close: () => tars.close(),
-  };
 }
 
 /** Why a path is not read, in words without a machine path. */
-class Refusal extends Error {}
+export class Refusal extends Error {}
 
 async function realRoot(source: string, locations: Readonly<Record<string, string>>): Promise<string> {
   const location = Object.hasOwn(locations, source) ? locations[source] : undefined;
@@ -66,7 +93,7 @@ async function realInside(path: string, root: string): Promise<string> {
 }
 
 /** The folder is known to lie inside, so a file in it that is no link does too. A fifo opens at once and is refused. */
-async function openRegular(path: string, root: string): Promise<{ file: FileHandle; sizeBytes: number }> {
+async function openRegular(path: string, root: string): Promise<OpenFile> {
   const flags = constants.O_RDONLY | constants.O_NONBLOCK | (constants.O_NOFOLLOW ?? 0);
   const file = await open(path, flags).catch(async (error: unknown) => {
     if (systemCode(error) !== 'ELOOP') throw error;
@@ -75,7 +102,7 @@ async function openRegular(path: string, root: string): Promise<{ file: FileHand
   try {
     const facts = await file.stat();
     if (!facts.isFile()) throw new Refusal('it is not a regular file');
-    return { file, sizeBytes: facts.size };
+    return { file, sizeBytes: facts.size, path };
   } catch (error) {
     await file.close();
     throw error;
@@ -90,7 +117,7 @@ async function readWhole({ file, sizeBytes }: { file: FileHandle; sizeBytes: num
   }
 }
 
-async function readMember(place: ImagePlace, sizeBytesMax: number, tars: TarCache, openInside: (place: ImagePlace) => Promise<{ file: FileHandle }>): Promise<ImageBytes> {
+async function readMember(place: ImagePlace, sizeBytesMax: number, tars: TarCache, openInside: (place: ImagePlace) => Promise<OpenFile>): Promise<ImageBytes> {
   if (place.length > sizeBytesMax) return { status: 'too-large-file', sizeBytes: place.length };
   const { file, release } = await tars.take(`${place.source}/${place.path}`, () => openInside(place));
   try {

@@ -33,7 +33,7 @@ async function* listRecords(source: NamedSource, listing: Listing, file: ListFil
   const path = file.name;
   const { label, column } = source.config;
   const labelColumn = typeof label === 'object' && 'column' in label ? label.column : null;
-  const list: OpenList = { source, listing, path, roots: await rootsOf(source.location), labelColumn, reserved: new Set([column, CAPTION, ...(labelColumn === null ? [] : [labelColumn])]) };
+  const list: OpenList = { source, listing, path, roots: await rootsOf(source.location), labelColumn };
   const rows = createRowBuffer();
   let number = 0;
   let readable = 0;
@@ -64,8 +64,6 @@ interface OpenList {
   /** The root as named, and without links. */
   readonly roots: readonly string[];
   readonly labelColumn: string | null;
-  /** Columns that are not part of meta. */
-  readonly reserved: ReadonlySet<string>;
 }
 
 async function rootsOf(location: string): Promise<string[]> {
@@ -74,7 +72,8 @@ async function rootsOf(location: string): Promise<string[]> {
   return real === location ? [location] : [location, real];
 }
 
-function readerOf(path: string): typeof readCsv {
+/** How the records of a list are read, by its extension. @throws {WinnowError} CONFIG_INVALID for another one */
+export function readerOf(path: string): typeof readCsv {
   const extension = extensionOf(path);
   if (extension === 'csv') return readCsv;
   if (extension === 'jsonl') return readJsonLines;
@@ -94,7 +93,6 @@ function rowOf(list: OpenList, record: ListRecord, number: number): (ImageRow & 
   }
   const inside = pathOf(list, entry, number);
   const path = inside ?? entry;
-  const others = Object.keys(record).filter((name) => !list.reserved.has(name));
   return {
     outside: inside === null,
     uri: inside === null && (FILE_URL.test(entry) || isS3Uri(entry)) ? entry : `${source.name}/${path}`,
@@ -103,9 +101,8 @@ function rowOf(list: OpenList, record: ListRecord, number: number): (ImageRow & 
     offset: -1,
     length: -1,
     size: -1,
-    label: list.labelColumn !== null ? textOf(record[list.labelColumn]) : label === 'parent' ? parentOf(path) : null,
-    caption: bounded(textOf(record[CAPTION]), listing),
-    meta: others.length === 0 ? null : bounded(jsonText(record, others), listing),
+    ...textsOf(record, list, listing),
+    ...(label === 'parent' && { label: parentOf(path) }),
   };
 }
 
@@ -121,7 +118,7 @@ function pathOf({ path: where, source, roots }: OpenList, entry: string, number:
     }
   } else if (OTHER_URL.test(entry)) {
     const scheme = entry.slice(0, entry.indexOf(':'));
-    const says = isS3Uri(entry) ? 'set `root` to the s3://bucket/prefix that the images lie under' : `reading ${scheme}: comes with a later version`;
+    const says = isS3Uri(entry) ? 'set `root` to the s3://bucket/prefix that the images lie under' : /^https?$/i.test(scheme) ? 'name the list under `urls` instead of `list` to download what it names' : `${scheme}: is not read`;
     throw new WinnowError('INPUT_MALFORMED', `Expected paths or file: URLs in column ${source.config.column} of ${where}, got ${JSON.stringify(entry.slice(0, 200))} at row ${number}: ${says}`);
   }
   const normal = posix.normalize(path);
@@ -138,6 +135,16 @@ function keyOf(entry: string, root: string): string | null {
   if (FILE_URL.test(entry) || OTHER_URL.test(entry) || entry.startsWith('/')) return null;
   const normal = posix.normalize(entry);
   return normal === '.' || normal === './' || normal === '..' || normal.startsWith('../') ? null : normal;
+}
+
+/** The texts that travel with a row: label, caption, and the columns that are neither of these nor the entry, as JSON. */
+export function textsOf(record: ListRecord, { source, labelColumn }: Pick<OpenList, 'source' | 'labelColumn'>, listing: Listing): Pick<ImageRow, 'label' | 'caption' | 'meta'> {
+  const others = Object.keys(record).filter((name) => name !== source.config.column && name !== CAPTION && name !== labelColumn);
+  return {
+    label: labelColumn === null ? null : textOf(record[labelColumn]),
+    caption: bounded(textOf(record[CAPTION]), listing),
+    meta: others.length === 0 ? null : bounded(jsonText(record, others), listing),
+  };
 }
 
 function textOf(value: unknown): string | null {

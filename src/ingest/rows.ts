@@ -11,6 +11,8 @@ export interface ImageRow {
   readonly label: string | null;
   readonly caption: string | null;
   readonly meta: string | null;
+  /** How a download ended; absent where there was none. */
+  readonly status?: string | null;
 }
 
 /** What a listing is handed: when to stop, and where to count what is not a row or is odd about one. */
@@ -68,13 +70,14 @@ export function createRowBuffer(): RowBuffer {
       columns.label.push(row.label);
       columns.caption.push(row.caption);
       columns.meta.push(row.meta);
+      columns.status.push(row.status ?? null);
       textLength += row.uri.length + row.path.length + (row.label?.length ?? 0) + (row.caption?.length ?? 0) + (row.meta?.length ?? 0);
     },
     take: () => {
-      const { offset, length, size, ...text } = columns;
+      const { offset, length, size, status, ...text } = columns;
       columns = emptyColumns();
       textLength = 0;
-      return { rowCount: text.uri.length, ...text, offset: Float64Array.from(offset), length: Float64Array.from(length), size: Float64Array.from(size) };
+      return { rowCount: text.uri.length, ...text, offset: Float64Array.from(offset), length: Float64Array.from(length), size: Float64Array.from(size), ...(status.some((one) => one !== null) && { status }) };
     },
   };
 }
@@ -91,6 +94,7 @@ export function rowAt(rows: ImageRows, i: number): ImageRow {
     label: rows.label[i]!,
     caption: rows.caption[i]!,
     meta: rows.meta[i]!,
+    ...(rows.status !== undefined && { status: rows.status[i]! }),
   };
 }
 
@@ -105,5 +109,6 @@ function emptyColumns() {
     label: [] as (string | null)[],
     caption: [] as (string | null)[],
     meta: [] as (string | null)[],
+    status: [] as (string | null)[],
   };
 }

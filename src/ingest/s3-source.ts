@@ -43,7 +43,7 @@ export function s3Prefix(location: string): string {
 
 /** @throws {WinnowError} INPUT_MISSING unless what an entry or location names is there: a tar or list by its key, a prefix by what lies under it */
 export async function requireS3Path(location: string, source: NamedSource, signal: AbortSignal | undefined): Promise<void> {
-  const isFile = source.kind === 'list' ? location === source.entries[0] : source.kind === 'tars' && location !== source.location && extensionOf(s3Name(location)) === 'tar';
+  const isFile = source.kind === 'list' || source.kind === 'urls' ? location === source.entries[0] : source.kind === 'tars' && location !== source.location && extensionOf(s3Name(location)) === 'tar';
   if (isFile) {
     await openS3File(location, signal);
     return;

@@ -75,7 +75,7 @@ async function mapTasks<P, R>(kind: TaskKind<P, R>, payloads: readonly P[], scop
       }
     }
   };
-  await Promise.all(Array.from({ length: Math.max(1, Math.min(tasks, payloads.length)) }, lane));
+  await Promise.all(Array.from({ length: Math.max(1, Math.min(Math.max(tasks, kind.atOnce ?? 1), payloads.length)) }, lane));
   if (failure !== null) throw (failure as { error: unknown }).error;
   return results;
 }

@@ -101,9 +101,11 @@ export async function readPart(store: Store, part: Part): Promise<Uint8Array> {
 /** The stage that made a key, as `--force` names it. */
 function stageOf(key: string): string {
   const [top = '', name, below = ''] = key.split('/');
+  if (top === 'retrieval') return 'retrieve';
+  if (top === 'disjoint') return 'mix';
   if (top === 'selections') return name === 'balanced' ? 'sample' : 'retrieve';
-  const folder = top === 'seeds' || top === 'raw' ? below : top;
-  return { images: 'ingest', embeddings: 'embed', clusters: 'cluster', mixture: 'mix', dataset: 'shard' }[folder] ?? 'STAGE';
+  const folder = top === 'seeds' || top === 'raw' || top === 'evaluation' ? below : top;
+  return { downloads: 'download', images: 'ingest', embeddings: 'embed', filters: 'filter', duplicates: 'dedup', hashes: 'dedup', 'hash-pairs': 'dedup', contamination: 'dedup', dedup: 'dedup', clusters: 'cluster', mixture: 'mix', dataset: 'shard' }[folder] ?? 'STAGE';
 }
 
 /** Writes the next part of a table as `<folder>/part-00000.arrow` and so on. @returns what the manifest says of it */

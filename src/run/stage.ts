@@ -14,6 +14,8 @@ export interface TaskKind<P, R> {
   readonly name: string;
   /** Raised when the same payload would give other bytes than before: old task records are then not reused. */
   readonly version: number;
+  /** Tasks of this kind that one process may run at once, where they wait more than they work. Default: as the executor is set. */
+  readonly atOnce?: number;
   /** @returns a JSON-able summary; bytes go through `env.store` */
   run(payload: P, env: TaskEnv): Promise<R>;
 }

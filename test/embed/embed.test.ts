@@ -6,6 +6,7 @@ import { drawCorpus } from '../../src/demo/draw.ts';
 import { decodeImage, DEFAULT_DECODE_LIMITS } from '../../src/embed/decode.ts';
 import { createDescriptor } from '../../src/embed/descriptor.ts';
 import { describeStatuses } from '../../src/embed/embed.ts';
+import { DOWNLOAD_REASONS } from '../../src/download/status.ts';
 import { EMBEDDING_STATUSES, type EmbeddingStatus, readEmbeddingPart } from '../../src/embed/embedding.ts';
 import { readManifest } from '../../src/run/manifest.ts';
 import { decodeFloat16, encodeFloat16 } from '../../src/vector/float16.ts';
@@ -56,7 +57,8 @@ describe('statuses', () => {
   it('ends every kind of image as a row with its reason, its id and a count', async () => {
     const files = await badFiles();
     const names = Object.keys(files).sort();
-    expect(new Set(names.map(statusOf))).toEqual(new Set(EMBEDDING_STATUSES));
+    // Why a download failed is a row's status too; those have tests of their own.
+    expect(new Set(names.map(statusOf))).toEqual(new Set(EMBEDDING_STATUSES.filter((status) => !(DOWNLOAD_REASONS as readonly string[]).includes(status))));
     const folder = await temporaryFolder('bad');
     await writeTree(folder, files);
     const run = await openEmbedRun({ folder });
@@ -74,7 +76,7 @@ describe('statuses', () => {
       expect([table.numbers('width')[row], table.numbers('height')[row]], name).toEqual([width, height]);
     }
 
-    const counts = Object.fromEntries(EMBEDDING_STATUSES.map((status) => [status, names.filter((name) => statusOf(name) === status).length]));
+    const counts = Object.fromEntries(EMBEDDING_STATUSES.map((status) => [status, names.filter((name) => statusOf(name) === status).length] as const).filter(([, rows]) => rows > 0));
     expect(manifest.stats).toEqual({ rows: names.length, statuses: counts, sizeBytes: names.filter(isRead).reduce((sum, name) => sum + files[name]!.length, 0) });
     expect(manifest.okRows).toEqual([2]);
     const { ok, vectors } = await readEmbeddingPart(run.context.store, manifest.parts[0]!, manifest.d);

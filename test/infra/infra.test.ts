@@ -50,7 +50,7 @@ describe('the Kubernetes manifests', () => {
   });
 
   it('give workers longer than their drain, requests of each, and no privileges', () => {
-    expect(pods.map(({ name }) => name).sort()).toEqual(['board', 'redis', 'run', 'worker-cpu', 'worker-gpu']);
+    expect(pods.map(({ name }) => name).sort()).toEqual(['board', 'redis', 'run', 'worker-cpu', 'worker-download', 'worker-gpu']);
     for (const { name, pod } of pods) {
       for (const { image, args = [], resources, securityContext } of pod.containers) {
         expect(resources.requests, name).toMatchObject({ cpu: expect.anything(), memory: expect.anything() });

@@ -80,7 +80,7 @@ describe('the entries of a list', () => {
 
   it('with another scheme are one clear error', async () => {
     for (const uri of ['https://example.org/x.jpg', 'GS://b/x', 'data:image/png;base64,AAAA']) {
-      await expect(listFile('pool.csv', `uri\na.jpg\n"${uri}"\n`)).rejects.toMatchObject({ code: 'INPUT_MALFORMED', message: expect.stringMatching(/at row 2: reading \w+: comes with a later version$/) });
+      await expect(listFile('pool.csv', `uri\na.jpg\n"${uri}"\n`)).rejects.toMatchObject({ code: 'INPUT_MALFORMED', message: expect.stringMatching(/at row 2: (\w+: is not read|name the list under `urls` instead of `list` to download what it names)$/) });
     }
   });
 });

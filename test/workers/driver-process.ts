@@ -18,7 +18,7 @@ const execution = { ...resolveExecution(recipe.execution), clusterEngine: recipe
 let outcome = 'failed';
 const executor = await createQueueExecutor({
   redis, store, signal, log, execution, settings: recipe.execution, recipe,
-  locations: sourcesOf(loaded).locations,
+  locations: sourcesOf(loaded, store.uri).locations,
   onAdvance: () => undefined,
   onNote: () => undefined,
   lookEveryMs: 1_000,

@@ -1,6 +1,6 @@
 /** Bull Board and the queues' metrics: who has the token sees them, nobody else. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { serveQueues } from '../../src/cli/queues.ts';
+import { serveQueues } from '../../workers/serve-queues.ts';
 import { odd } from './odd-tasks.ts';
 import { openQueueRun } from './queue-run.ts';
 import { type RedisServer, startRedis, withoutRedis } from './redis-server.ts';

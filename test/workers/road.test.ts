@@ -50,7 +50,7 @@ describe.skipIf(withoutRedis())('the whole road over a queue', { timeout: 120_00
     await expectSame('one');
     // Also the tasks of levels that are built in cells.
     for (const kind of ['embed-part', 'cluster-coarse', 'cluster-cell', 'cluster-update', 'retrieve', 'sample', 'shard']) expect(workers[0]!.stderr()).toContain(`"kind":"${kind}"`);
-    expect(await readStatus(redis.url)).toMatchObject({ runs: [], workers: [{ concurrency: 1, stages: ['embed', 'cluster', 'sample', 'retrieve', 'shard'] }] });
+    expect(await readStatus(redis.url)).toMatchObject({ runs: [], workers: [{ concurrency: 1, stages: ['download', 'ingest', 'embed', 'filter', 'dedup', 'cluster', 'sample', 'retrieve', 'shard'] }] });
   });
 
   it('gives the same bytes with four workers and every job delivered twice', async () => {

@@ -3,9 +3,12 @@ import { once } from 'node:events';
 import type { Command } from 'commander';
 import type { BatchesFlags, ServeFlags } from '../batches.ts';
 import type { ExportFlags } from '../export.ts';
+import type { PageFlags } from '../pages.ts';
+import { WinnowError } from '../../errors.ts';
 import { collect, count, positive, print, wholeNumber } from '../options.ts';
 import { createCliLog } from '../session.ts';
 import type { SimulateFlags } from '../simulate.ts';
+import { redisOf } from './queue.ts';
 
 /** Adds `batches`, `serve`, `simulate` and `export`. */
 export function addFeed(program: Command, signal: AbortSignal): void {
@@ -36,17 +39,28 @@ function addBatches(program: Command, signal: AbortSignal): void {
 }
 
 function addServe(program: Command, signal: AbortSignal): void {
-  withFeed(program.command('serve').description('serve training batches to many ranks over HTTP, until stopped'))
-    .requiredOption('--batches', 'what to serve: GET /batches?step=&steps=&rank=&worldSize=, /schema, /health, /metrics')
-    .option('--host <address>', 'address to listen on', '127.0.0.1')
+  withFeed(program.command('serve').description('serve the live page of a store and, with --batches, training batches to many ranks over HTTP, until stopped'), '[store]')
+    .option('--batches', 'also serve GET /batches?step=&steps=&rank=&worldSize=, /schema, /health, /metrics')
+    .option('--host <address>', 'address to listen on; another than loopback needs --token, and serves batches alone without one', '127.0.0.1')
     .option('--port <n>', 'port, 0 for any free one', wholeNumber, 8910)
+    .option('--token <text>', 'what every request must bring, 16 characters or more; default: WINNOW_TOKEN')
+    .option('--redis <url>', 'show what this queue does, too')
+    .option('--queues', 'without a store: Bull Board over the queues of --redis or WINNOW_REDIS, and their depths at /metrics')
     .option('--memory-mb <n>', 'megabytes that all streams may hold', count, 2048)
     .option('--streams <n>', 'streams at once', count, 1024)
     .option('--stall-seconds <n>', 'let a client go that has read nothing for so long', count, 600)
-    .addHelpText('after', '\nExample:\n  winnow serve --batches ./winnow-out --port 8910\n')
-    .action(async (store: string, flags: ServeFlags) => {
-      const { serveBatches } = await import('../batches.ts');
-      await serveBatches(store, flags, createCliLog({ json: false, level: 'info' }), signal, (url) => process.stderr.write(`Serving ${store} at ${url}\n`));
+    .addHelpText('after', '\nExamples:\n  winnow serve ./winnow-out               # watch a run at http://127.0.0.1:8910/live\n  winnow serve --batches ./winnow-out --port 8910\n  winnow serve --queues --redis redis://queue:6379 --port 8912\n')
+    .action(async (store: string | undefined, flags: ServeFlags & PageFlags & { batches?: boolean; queues?: boolean }) => {
+      if (flags.queues === true) {
+        if (store !== undefined || flags.batches === true) throw new WinnowError('CONFIG_INVALID', 'Expected --queues alone, got a store or --batches too: `winnow serve STORE --redis URL` shows both');
+        const { serveQueues } = await import('../../../workers/serve-queues.ts');
+        const token = flags.token ?? process.env['WINNOW_TOKEN'] ?? null;
+        return serveQueues({ redis: redisOf(flags), host: flags.host, port: flags.port, token, signal, onListening: (url) => process.stderr.write(`Serving the queues at ${url}\n`) });
+      }
+      if (store === undefined) throw new WinnowError('CONFIG_INVALID', 'Expected a store to serve, or --queues, got neither');
+      const { serveStore } = await import('../serve.ts');
+      const log = createCliLog({ json: false, level: 'info' });
+      await serveStore(store, flags, { log, signal, onReady: (url) => process.stderr.write(`Serving ${store} at ${url}\n`) });
     });
 }
 
@@ -91,9 +105,9 @@ function addExport(program: Command, signal: AbortSignal): void {
 }
 
 /** What `batches` and `serve` share. */
-function withFeed(command: Command): Command {
+function withFeed(command: Command, store = '<store>'): Command {
   return command
-    .argument('<store>', 'a store with a finished dataset')
+    .argument(store, 'a store with a finished dataset')
     .option('--recipe <file>', 'mix and batch as this recipe says; default: as the dataset\'s own')
     .option('--source <name=folder>', 'where a source lies now; may be repeated', collect, [])
     .option('--cache-mb <n>', 'megabytes of images kept, and as many of tables', count, 128)

@@ -17,7 +17,7 @@ interface WorkerFlags extends Common {
 /** `worker`, `status`, `workers`, `cancel` and `retry`. */
 export function addQueue(program: Command, signal: AbortSignal): void {
   withRedis(program.command('worker').description('run tasks of any run in a queue, until SIGTERM'))
-    .option('--stages <names>', 'embed, cluster, sample, retrieve, shard; default: all of them', names)
+    .option('--stages <names>', 'such as embed,cluster: stages by the names of their verbs; default: all of them', names)
     .option('--concurrency <n>', 'tasks of each stage at once', count, 1)
     .option('--providers <names>', 'webgpu, cuda, cpu: what models may run on here; default: what the recipe says', names)
     .option('--allow-store <uri>', 'a store, or what lies above it, that may be written; may be repeated; default: any', collect, [])
@@ -41,11 +41,26 @@ export function addQueue(program: Command, signal: AbortSignal): void {
   withRedis(program.command('cancel').description('take a run out of a queue; what is done stays').argument('[run]', 'an id that `winnow status` shows; default: all runs'))
     .addHelpText('after', '\nExample:\n  winnow cancel run-0123456789abcdef --redis redis://queue:6379\n')
     .action(async (run: string | undefined, options: RedisFlags) => print(await (await import('../status.ts')).cancel(redisOf(options), run ?? null), options.json));
-  withRedis(program.command('retry').description('put failed tasks back in line').argument('[run]', 'an id that `winnow status` shows; default: of all runs'))
-    .requiredOption('--failed', 'the failed ones: the only ones there are to retry')
-    .addHelpText('after', '\nExample:\n  winnow retry --failed --redis redis://queue:6379\n')
-    .action(async (run: string | undefined, options: RedisFlags) => print(await (await import('../status.ts')).retry(redisOf(options), run ?? null), options.json));
+  addRetry(program, signal);
 }
+
+/** One verb for what failed: rows of a recipe whose reason may have passed, or tasks of a queue. */
+function addRetry(program: Command, signal: AbortSignal): void {
+  withRedis(program.command('retry').description('try again what failed: rows of a recipe that were not reached, or tasks of a queue').argument('[recipe or run]', 'a YAML recipe: its rows; an id that `winnow status` shows: its tasks; default: tasks of all runs'))
+    .requiredOption('--failed', 'the failed ones: the only ones there are to retry')
+    .option('--store <folder>', 'with a recipe: where everything is written', './winnow-out')
+    .option('--quiet', 'no progress')
+    .option('--verbose', 'log every task')
+    .addHelpText('after', '\nExamples:\n  winnow retry --failed recipe.yaml --store ./my-dataset\n  winnow retry --failed --redis redis://queue:6379\n')
+    .action(async (what: string | undefined, options: Common & RedisFlags) => {
+      if (what === undefined || RUN_ID.test(what)) return print(await (await import('../status.ts')).retry(redisOf(options), what ?? null), options.json);
+      const [{ retryRows }, { loadRecipe }] = await Promise.all([import('../retry.ts'), import('../../config.ts')]);
+      print(await retryRows({ loaded: await loadRecipe(what), store: options.store, redis: options.redis, ...reportersOf(options), signal }), options.json);
+    });
+}
+
+/** As `winnow status` shows runs. */
+const RUN_ID = /^run-[0-9a-f]+$/;
 
 interface RedisFlags {
   readonly redis?: string;
@@ -57,7 +72,7 @@ function withRedis(command: Command): Command {
 }
 
 /** From the environment where the command line has none: a password on a command line is for all to see. */
-function redisOf({ redis = process.env['WINNOW_REDIS'] }: { readonly redis?: string }): string {
+export function redisOf({ redis = process.env['WINNOW_REDIS'] }: { readonly redis?: string }): string {
   if (redis === undefined) throw new WinnowError('CONFIG_INVALID', 'Expected --redis or WINNOW_REDIS to say which queue, got neither');
   return redis;
 }

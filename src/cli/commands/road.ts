@@ -6,8 +6,10 @@ import { runAppend } from '../append.ts';
 import { demo } from '../demo.ts';
 import { type Common, collect, count, print, reportersOf } from '../options.ts';
 import { run } from '../run.ts';
+import { redisOf } from './queue.ts';
 
 const ABOUT: Record<StageName, string> = {
+  download: 'fetch the pictures of URL lists',
   ingest: 'list the images of every source',
   embed: 'turn images into vectors',
   filter: 'take out images that the rules of `filters` reject',
@@ -22,9 +24,9 @@ const ABOUT: Record<StageName, string> = {
 /** Adds `run`, a verb for each stage, `append` and `demo`. */
 export function addRoad(program: Command, signal: AbortSignal): void {
   const withRun = (command: Command): Command =>
-    withReports(command.argument('<recipe>', 'YAML recipe').option('--store <folder>', 'where everything is written', './winnow-out').option('--redis <url>', 'have `winnow worker` processes of this queue run the tasks; default: this process runs them').option('--force <stage>', 'make this stage again even if it is done; may be repeated', collect, []));
-  const runUntil = (until: StageName) => async (recipe: string, options: Common & { force: string[]; redis?: string }): Promise<void> => {
-    print(await run({ loaded: await loadRecipe(recipe), until, store: options.store, redis: options.redis, force: options.force, ...reportersOf(options), signal }), options.json);
+    withReports(command.argument('<recipe>', 'YAML recipe').option('--store <folder>', 'where everything is written', './winnow-out').option('--redis [url]', 'have `winnow worker` processes of this queue run the tasks; without a URL the queue of WINNOW_REDIS; default: this process runs them').option('--force <stage>', 'make this stage again even if it is done; may be repeated', collect, []));
+  const runUntil = (until: StageName) => async (recipe: string, options: Common & { force: string[]; redis?: string | true }): Promise<void> => {
+    print(await run({ loaded: await loadRecipe(recipe), until, store: options.store, redis: options.redis === true ? redisOf({}) : options.redis, force: options.force, ...reportersOf(options), signal }), options.json);
   };
   withRun(program.command('run').description('run a whole recipe: images in, dataset out')).addHelpText('after', '\nExample:\n  winnow run pipelines/recipes/folder.yaml --store ./my-dataset\n').action(runUntil('shard'));
   for (const stage of STAGES) {
