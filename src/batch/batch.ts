@@ -80,7 +80,9 @@ export interface BatchImages {
   readonly path: readonly string[];
   readonly offset: Float64Array;
   readonly length: Float64Array;
-  /** Encoded bytes as they were embedded; null when not asked for. */
+  /** What the bytes of `image` hash to where they are derived, null where they are the original; null as a whole where a dataset has no such images, or none are asked for. */
+  readonly derivedId: readonly (string | null)[] | null;
+  /** Encoded bytes as the shard has them, or as they were embedded; null when not asked for. */
   readonly image: readonly Uint8Array[] | null;
 }
 
@@ -101,6 +103,7 @@ export function batchColumns(batch: Batch, parts: readonly string[], images: Bat
     path: { type: 'utf8', values: images.path },
     offset: place(images.offset),
     length: place(images.length),
+    ...(images.derivedId !== null && { derivedId: { type: 'utf8', values: images.derivedId } }),
     ...(images.image !== null && { image: { type: 'binary', values: images.image } }),
   };
 }

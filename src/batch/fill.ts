@@ -7,7 +7,7 @@ import { WinnowError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { randomStream } from '../random.ts';
 import { type WritableRows, copyRow } from '../shard/read.ts';
-import type { DatasetManifest } from '../shard/shard.ts';
+import { type DatasetManifest, hasDerived } from '../shard/shard.ts';
 import type { Batch, BatchImages } from './batch.ts';
 import type { ImageReader } from './images.ts';
 import type { RowFacts, RowReader } from './rows.ts';
@@ -37,6 +37,7 @@ export function createImageSource(manifest: DatasetManifest, rows: RowReader, re
   const names = manifest.parts.map(({ name }) => name);
   const shards = manifest.parts.flatMap((part) => part.shards);
   const hasBytes = (manifest.config as { withBytes?: boolean } | null)?.withBytes === true;
+  const isDerived = hasDerived(manifest);
   let images = hasBytes ? shards.reduce((sum, { rowCount }) => sum + rowCount, 0) : 1;
   let sizeBytes = hasBytes ? shards.reduce((sum, { bytes }) => sum + bytes, 0) : GUESSED_BYTES;
   const replace = async (part: number, index: number, seed: number, why: string, signal: AbortSignal): Promise<{ index: number; facts: RowFacts; bytes: Uint8Array }> => {
@@ -54,7 +55,7 @@ export function createImageSource(manifest: DatasetManifest, rows: RowReader, re
     meanBytes: () => Math.ceil(sizeBytes / Math.max(1, images)),
     fill: async (batch, options, signal) => {
       const { slots, facts } = await readFacts(batch, manifest, rows);
-      if (!options.images) return { batch, facts: { ...facts, image: null }, substituted: 0 };
+      if (!options.images) return { batch, facts: { ...facts, derivedId: null, image: null }, substituted: 0 };
       const index = batch.index.slice();
       let substituted = 0;
       const image = await Promise.all(
@@ -73,7 +74,7 @@ export function createImageSource(manifest: DatasetManifest, rows: RowReader, re
       );
       images += image.length;
       for (const { byteLength } of image) sizeBytes += byteLength;
-      return { batch: { ...batch, index }, facts: { ...facts, image }, substituted };
+      return { batch: { ...batch, index }, facts: { ...facts, derivedId: isDerived ? facts.derivedId : null, image }, substituted };
     },
   };
 }
@@ -81,7 +82,7 @@ export function createImageSource(manifest: DatasetManifest, rows: RowReader, re
 /** Reads facts part by part and puts them back in the batch's order; `slots` says where each lies. */
 async function readFacts({ part, index }: Batch, { parts }: DatasetManifest, rows: RowReader): Promise<{ slots: { facts: RowFacts; at: number }[]; facts: WritableRows }> {
   const n = part.length;
-  const facts: WritableRows = { id: new Array<string>(n), uri: new Array<string>(n), source: new Array<string>(n), path: new Array<string>(n), offset: new Float64Array(n), length: new Float64Array(n) };
+  const facts: WritableRows = { id: new Array<string>(n), uri: new Array<string>(n), source: new Array<string>(n), path: new Array<string>(n), offset: new Float64Array(n), length: new Float64Array(n), derivedId: new Array<string | null>(n) };
   const slots = new Array<{ facts: RowFacts; at: number }>(n);
   const some = Array.from(part.keys());
   await Promise.all(

@@ -1,7 +1,8 @@
 /**
  * The encoded bytes of images, from the shards where those hold them, else from the files they were listed in; checked
- * against the id, which is the start of their SHA-256. Images read last are kept up to a number of bytes: small
- * homogeneous parts come again and again, and a client that lost its connection asks twice.
+ * against the id, which is the start of their SHA-256, or against `derivedId` where the shard's bytes are derived. Images
+ * read last are kept up to a number of bytes: small homogeneous parts come again and again, and a client that lost its
+ * connection asks twice.
  */
 import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
@@ -27,7 +28,7 @@ export interface ImageReaderOptions {
   readonly limiter: Limiter;
   /** Bytes of images kept. */
   readonly cacheBytes: number;
-  /** Check each image's SHA-256 against its id. */
+  /** Check each image's SHA-256 against its id, or its `derivedId`. */
   readonly verify: boolean;
 }
 
@@ -63,14 +64,14 @@ export function createImageReader({ store, locations, limiter, cacheBytes, verif
     const stored = rows.stored[i];
     const found = stored ? await readStored(stored) : await readListed(rows, i);
     if ('fault' in found) return found;
-    const id = rows.id[i]!;
-    if (verify && !(found.sha256 ?? createHash('sha256').update(found.bytes).digest('hex')).startsWith(id)) return { fault: 'its bytes are not those that were embedded' };
+    const id = bytesId(rows, i);
+    if (verify && !(found.sha256 ?? createHash('sha256').update(found.bytes).digest('hex')).startsWith(id)) return { fault: rows.derivedId[i] === null ? 'its bytes are not those that were embedded' : 'its bytes are not those that were derived' };
     cache.keep(id, found.bytes);
     return found.bytes;
   };
   return {
     read: async (rows, i, signal) =>
-      cache.find(rows.id[i]!) ??
+      cache.find(bytesId(rows, i)) ??
       limiter(() => {
         throwIfAborted(signal);
         return fetch(rows, i);
@@ -82,10 +83,15 @@ export function createImageReader({ store, locations, limiter, cacheBytes, verif
   };
 }
 
+/** What the bytes hash to. */
+function bytesId({ id, derivedId }: RowFacts, i: number): string {
+  return derivedId[i] ?? id[i]!;
+}
+
 /** Reading is soon bound by the memory, not by the threads. */
 const THREADS_MAX = 4;
 
-/** Bytes by id, the least recently used dropped first. Equal ids are equal bytes. */
+/** Bytes by what they hash to, the least recently used dropped first. Equal ids are equal bytes. */
 function createByteCache(sizeBytesMax: number): { find(id: string): Uint8Array | undefined; keep(id: string, bytes: Uint8Array): void } {
   const held = new Map<string, Uint8Array>();
   let total = 0;

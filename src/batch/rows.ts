@@ -50,8 +50,11 @@ export function createRowReader(store: Store, limiter: Limiter, cacheBytes: numb
       // One fetch finds where the texts lie and reads the numbers, a second reads the texts.
       const at = (i: number, name: string): ColumnLayout => columnOf(open[i]!, name, shards[i]!);
       const fixed = await pages.fetch(shards.flatMap((shard, i) => fixedSpans(shard, rows[i]!, (name) => at(i, name), open[i]!)));
-      const texts = await pages.fetch(shards.flatMap((shard, i) => TEXTS.map((name, t) => textSpan(shard, at(i, name), fixed[i * FIXED + t]!))));
-      const text = (t: number): string[] => Array.from({ length: n }, (_, i) => TEXT.decode(texts[i * TEXTS.length + t]!));
+      const texts = await pages.fetch(shards.flatMap((shard, i) => [
+        ...TEXTS.map((name, t) => textSpan(shard, at(i, name), fixed[i * FIXED + t]!)),
+        open[i]!.columns.has('derivedId') ? textSpan(shard, at(i, 'derivedId'), fixed[i * FIXED + DERIVED]!) : { key: shard.path, sizeBytes: shard.bytes, offset: 0, length: 0 },
+      ]));
+      const text = (t: number): string[] => Array.from({ length: n }, (_, i) => TEXT.decode(texts[i * FETCHED + t]!));
       const number = (f: number): Float64Array => Float64Array.from({ length: n }, (_, i) => (hasBit(fixed[i * FIXED + VALIDITY]!, rows[i]! & 7) ? uint64(fixed[i * FIXED + f]!) : -1));
       return {
         id: text(0),
@@ -60,6 +63,7 @@ export function createRowReader(store: Store, limiter: Limiter, cacheBytes: numb
         source: shards.map((_, i) => at(i, 'source').dictionary![int32(fixed[i * FIXED + SOURCE]!, 0)]!),
         offset: number(OFFSET),
         length: number(LENGTH),
+        derivedId: Array.from({ length: n }, (_, i) => TEXT.decode(texts[i * FETCHED + DERIVED_TEXT]!) || null), // a null has no bytes
         stored: shards.map((shard, i) => (open[i]!.columns.has('image') ? textSpan(shard, at(i, 'image'), fixed[i * FIXED + IMAGE]!) : null)),
       };
     },
@@ -73,7 +77,11 @@ const OFFSET = 4;
 const LENGTH = 5;
 const VALIDITY = 6;
 const IMAGE = 7;
-const FIXED = 8;
+const DERIVED = 8;
+const FIXED = 9;
+/** Texts of a row that are fetched, the id of its derived image last. */
+const DERIVED_TEXT = TEXTS.length;
+const FETCHED = TEXTS.length + 1;
 
 function fixedSpans(shard: Part, row: number, at: (name: string) => ColumnLayout, { columns }: TableLayout): FileSpan[] {
   const span = (offset: number, length: number): FileSpan => ({ key: shard.path, sizeBytes: shard.bytes, offset, length });
@@ -86,6 +94,7 @@ function fixedSpans(shard: Part, row: number, at: (name: string) => ColumnLayout
     span(at('length').values.offset + 8 * row, 8),
     validity === null ? span(0, 0) : span(validity.offset + (row >> 3), 1),
     columns.has('image') ? ends('image') : span(0, 0),
+    columns.has('derivedId') ? ends('derivedId') : span(0, 0),
   ];
 }
 

@@ -2,7 +2,7 @@
 import { WinnowError } from '../errors.ts';
 import type { EmbeddingsManifest } from '../embed/embedding.ts';
 import { requireManifest } from '../run/manifest.ts';
-import type { DatasetPart } from '../shard/shard.ts';
+import { type DatasetManifest, type DatasetPart, hasDerived } from '../shard/shard.ts';
 import type { Store, Written } from '../store/store.ts';
 import { type ExportedField, type ExportedFile, describeCroissant } from './croissant.ts';
 import { writeFlatIndex } from './faiss.ts';
@@ -16,7 +16,7 @@ export const EXPORT_FORMATS = ['webdataset', 'parquet', 'mds', 'faiss', 'ids'] a
 export type ExportFormat = (typeof EXPORT_FORMATS)[number];
 
 export interface ExportOptions {
-  /** `parquet`: add the original bytes. The other formats of images always have them. */
+  /** `parquet`: add the bytes. The other formats of images always have them. */
   readonly withImages: boolean;
 }
 
@@ -29,7 +29,7 @@ export interface ExportOptions {
 export async function exportDataset(source: ExportSource, out: Store, format: ExportFormat, options: ExportOptions): Promise<ExportedFile[]> {
   const files = await WRITERS[format](source, out, options);
   const { manifest, parts } = source;
-  const described = describeCroissant({ ...manifest, parts }, files, FIELDS.filter(({ only }) => only === undefined || only.includes(format)).map(({ only: _, ...field }) => field));
+  const described = describeCroissant({ ...manifest, parts }, files, fieldsOf(manifest, format, options));
   await out.write(`${format}/croissant.json`, new TextEncoder().encode(described));
   return files;
 }
@@ -93,6 +93,14 @@ function describe(name: string, encodingFormat: string, { sizeBytes, sha256 }: W
 function pad(ordinal: number): string {
   return String(ordinal).padStart(6, '0');
 }
+
+function fieldsOf(manifest: DatasetManifest, format: ExportFormat, { withImages }: ExportOptions): ExportedField[] {
+  const fields = FIELDS.filter(({ only }) => only === undefined || only.includes(format)).map(({ only: _, ...field }) => field);
+  if (!hasDerived(manifest) || !(['webdataset', 'mds'].includes(format) || (format === 'parquet' && withImages))) return fields;
+  return [...fields.map((field) => (field.name === 'image' ? { ...field, description: 'The encoded bytes: derived from the original where `derivedId` is given, else the original.' } : field)), DERIVED];
+}
+
+const DERIVED: ExportedField = { name: 'derivedId', dataType: 'sc:Text', description: 'First 32 hex digits of the SHA-256 of the bytes of `image` where they are derived; `id` is that of the original.' };
 
 const FIELDS: readonly (ExportedField & { readonly only?: readonly ExportFormat[] })[] = [
   { name: 'id', dataType: 'sc:Text', description: 'First 32 hex digits of the SHA-256 of the image\'s bytes.' },

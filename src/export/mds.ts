@@ -15,12 +15,13 @@ export interface MdsShard {
 }
 
 const COLUMNS = ['caption', 'id', 'image', 'label', 'part', 'uri'];
-const ENCODINGS = ['str', 'str', 'bytes', 'str', 'str', 'str'];
+const DERIVED_COLUMNS = COLUMNS.toSpliced(1, 0, 'derivedId');
 const SIZE_LIMIT = 2 ** 32 - 1;
 
 /** Writes one shard. Holds its images. @throws {WinnowError} CONFIG_INVALID when it would pass 4 GiB, which the format cannot hold */
 export async function writeMdsShard(store: Store, folder: string, basename: string, rows: ExportRows): Promise<{ shard: MdsShard; written: Written }> {
-  const description = { column_encodings: ENCODINGS, column_names: COLUMNS, column_sizes: COLUMNS.map(() => null), compression: null, format: 'mds', hashes: [], size_limit: SIZE_LIMIT, version: 2 };
+  const names = rows.derivedId === null ? COLUMNS : DERIVED_COLUMNS;
+  const description = { column_encodings: names.map((name) => (name === 'image' ? 'bytes' : 'str')), column_names: names, column_sizes: names.map(() => null), compression: null, format: 'mds', hashes: [], size_limit: SIZE_LIMIT, version: 2 };
   const config = TEXT.encode(JSON.stringify(description));
   const samples: Uint8Array[] = [];
   const head = new Uint32Array(rows.rowCount + 2);
@@ -29,7 +30,7 @@ export async function writeMdsShard(store: Store, folder: string, basename: stri
   head[1] = end;
   for (let i = 0; i < rows.rowCount; i++) {
     const text = (value: string | null): Uint8Array => TEXT.encode(value ?? '');
-    const columns = [text(rows.caption[i]!), text(rows.id[i]!), await rows.image(i), text(rows.label[i]!), text(rows.part.name), text(rows.uri[i]!)];
+    const columns = [text(rows.caption[i]!), ...(rows.derivedId === null ? [] : [text(rows.derivedId[i]!)]), text(rows.id[i]!), await rows.image(i), text(rows.label[i]!), text(rows.part.name), text(rows.uri[i]!)];
     const sizes = Uint32Array.from(columns, ({ byteLength }) => byteLength);
     samples.push(new Uint8Array(sizes.buffer), ...columns);
     end += sizes.byteLength + sizes.reduce((sum, size) => sum + size, 0);

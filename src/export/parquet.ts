@@ -1,4 +1,4 @@
-/** Parquet files, one a shard: id, uri, part, row, label, caption, meta, and with images their original bytes. The one door to hyparquet-writer. */
+/** Parquet files, one a shard: id, uri, part, row, label, caption, meta, and with images their bytes. The one door to hyparquet-writer. */
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import type { Store, Written } from '../store/store.ts';
 import type { ExportRows } from './rows.ts';
@@ -17,6 +17,7 @@ export async function writeParquet(store: Store, key: string, rows: ExportRows, 
       text('label', rows.label),
       text('caption', rows.caption),
       text('meta', rows.meta),
+      ...(withImages && rows.derivedId !== null ? [text('derivedId', rows.derivedId)] : []),
       ...(withImages ? [{ name: 'image', data: images, type: 'BYTE_ARRAY' as const, nullable: false }] : []),
     ],
   });

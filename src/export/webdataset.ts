@@ -1,9 +1,10 @@
 /**
- * WebDataset tars, one a shard: key.jpg with the original bytes, key.txt the caption, key.cls the label, key.json the rest.
+ * WebDataset tars, one a shard: key.jpg with the bytes, key.txt the caption, key.cls the label, key.json the rest.
  * Keys are the original names. Plain ustar with no clock in it: equal datasets give equal tars.
  */
 import type { Store, Written } from '../store/store.ts';
-import { type ExportRows, extensionOf } from './rows.ts';
+import { TAR_END, tarHeader, tarPadding } from '../ingest/tar-write.ts';
+import { type ExportRows, extensionOf, extensionOfBytes } from './rows.ts';
 
 /** Writes the tar of one shard, an image at a time. */
 export function writeTar(store: Store, key: string, rows: ExportRows): Promise<Written> {
@@ -14,13 +15,15 @@ async function* tarOf(rows: ExportRows): AsyncGenerator<Uint8Array> {
   const keys = createKeys();
   for (let i = 0; i < rows.rowCount; i++) {
     const key = keys(rows.uri[i]!, rows.id[i]!);
-    yield* member(`${key}.${extensionOf(rows.uri[i]!)}`, await rows.image(i));
+    const derivedId = rows.derivedId?.[i] ?? null;
+    const image = await rows.image(i);
+    yield* member(`${key}.${derivedId === null ? extensionOf(rows.uri[i]!) : extensionOfBytes(image)}`, image);
     if (rows.label[i] !== null) yield* member(`${key}.cls`, encode(rows.label[i]!));
-    const facts = { id: rows.id[i], uri: rows.uri[i], part: rows.part.name, row: rows.row[i], ...parseMeta(rows.meta[i]!) };
+    const facts = { id: rows.id[i], ...(derivedId !== null && { derivedId }), uri: rows.uri[i], part: rows.part.name, row: rows.row[i], ...parseMeta(rows.meta[i]!) };
     yield* member(`${key}.json`, encode(JSON.stringify(facts)));
     if (rows.caption[i] !== null) yield* member(`${key}.txt`, encode(rows.caption[i]!));
   }
-  yield new Uint8Array(2 * BLOCK);
+  yield TAR_END;
 }
 
 /** The original name without its extension; a reader ends keys at the first dot, and takes equal ones for one sample. */
@@ -42,32 +45,10 @@ function parseMeta(text: string | null): object {
   return value !== null && typeof value === 'object' && !Array.isArray(value) ? { meta: value } : {};
 }
 
-const BLOCK = 512;
-
 function* member(name: string, bytes: Uint8Array): Generator<Uint8Array> {
-  yield header(name, bytes.byteLength);
+  yield tarHeader(name, bytes.byteLength);
   yield bytes;
-  const rest = bytes.byteLength % BLOCK;
-  if (rest > 0) yield new Uint8Array(BLOCK - rest);
-}
-
-/** POSIX ustar. Sizes past 8 GiB would need base-256; a column of bytes holds less. */
-function header(name: string, sizeBytes: number): Uint8Array {
-  const block = new Uint8Array(BLOCK);
-  const put = (text: string, at: number): void => block.set(encode(text), at);
-  const octal = (value: number, digits: number): string => `${value.toString(8).padStart(digits, '0')}\0`;
-  put(name, 0);
-  put(octal(0o644, 7), 100);
-  put(octal(0, 7), 108);
-  put(octal(0, 7), 116);
-  put(octal(sizeBytes, 11), 124);
-  put(octal(0, 11), 136);
-  put('        ', 148); // the checksum counts itself as blanks
-  put('0', 156);
-  put('ustar\x0000', 257);
-  const sum = block.reduce((total, byte) => total + byte, 0);
-  put(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
-  return block;
+  yield tarPadding(bytes.byteLength);
 }
 
 const TEXT = new TextEncoder();

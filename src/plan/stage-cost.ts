@@ -147,5 +147,5 @@ export function shardCost(request: StageRequest, selected: number, clusters: rea
       seconds: Math.max(entries / rates.shard, bytesRead / rates.read) + (withBytes ? (entries * imageBytes) / rates.hash : 0) + bytesWritten / rates.write,
     });
   });
-  return { stage: 'shard', steps, warnings: [] };
+  return { stage: 'shard', steps, warnings: recipe.shard.derive === undefined ? [] : ['shard.derive: the time and memory of the program itself are not counted'] };
 }

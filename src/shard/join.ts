@@ -34,9 +34,9 @@ export interface JoinedRows extends RowRun {
   readonly cluster: Uint32Array;
 }
 
-/** Rows that the selection's parts name, in runs of `runRows`. @param skip rows of the first part that belong to a run before */
-export async function* readSelectedRows(store: Store, selection: SelectionManifest, parts: readonly Part[], skip: number, count: number, runRows: number): AsyncIterable<RowRun> {
-  yield* cutRuns(readSelection(store, { ...selection, parts }), skip, count, runRows, true);
+/** Rows that the selection's parts name, in runs of `runRows`. @param skip rows of the first part that belong to a run before. @param scored false: of a raw part */
+export async function* readSelectedRows(store: Store, selection: SelectionManifest, parts: readonly Part[], skip: number, count: number, runRows: number, scored = true): AsyncIterable<RowRun> {
+  yield* cutRuns(readSelection(store, { ...selection, parts }), skip, count, runRows, scored);
 }
 
 /** The `ok` rows of a raw part's embeddings, in runs of `runRows`. */

@@ -23,6 +23,8 @@ export interface DatasetTables extends ImageTables {
   /** By name of the part. */
   readonly selections: ReadonlyMap<string, StoredManifest<SelectionManifest>>;
   readonly raws: ReadonlyMap<string, ImageTables>;
+  /** What is left of a part where earlier parts hold some of its images; by name of the part. */
+  readonly disjoint: ReadonlyMap<string, StoredManifest<SelectionManifest>>;
 }
 
 /** Counts of images by reason. */
@@ -31,7 +33,7 @@ type Counts = Readonly<Record<string, number>>;
 /** @param recipe as `lineageRecipe` gives it */
 export function describeLineage(recipe: unknown, tables: DatasetTables): Record<string, unknown> {
   const { encoder, ...preprocessing } = tables.embeddings.manifest.config as Record<string, unknown>;
-  const parts = [...[...tables.selections.values()].map(selectionFunnel), ...[...tables.raws].map(rawFunnel)];
+  const parts = [...[...tables.selections.values()].map(selectionFunnel), ...[...tables.raws].map(rawFunnel)].map((part) => withOverlap(part, tables.disjoint));
   return { recipe, model: encoder ?? null, preprocessing, code: CREATED_BY, funnel: { pool: poolFunnel(tables), parts } };
 }
 
@@ -45,14 +47,20 @@ function poolFunnel({ clusters, selections, ...pool }: DatasetTables): Record<st
   return { listed, skipped, rejected, setAside, clustered, drawn, notDrawn: clustered - drawn };
 }
 
-function selectionFunnel({ manifest }: StoredManifest<SelectionManifest>): Record<string, unknown> {
+function selectionFunnel({ manifest }: StoredManifest<SelectionManifest>): { readonly name: unknown } & Record<string, unknown> {
   const { part, kind, requested, selected, unique, shortfall } = manifest;
   return { name: part, kind, requested, selected, unique, shortfall };
 }
 
-function rawFunnel([name, tables]: readonly [string, ImageTables]): Record<string, unknown> {
+function rawFunnel([name, tables]: readonly [string, ImageTables]): { readonly name: unknown } & Record<string, unknown> {
   const { listed, skipped, rejected } = imagesFunnel(tables);
   return { name, kind: 'raw', listed, skipped, rejected, selected: listed - sum(rejected) };
+}
+
+/** Rows that an earlier part has and this one therefore leaves out. */
+function withOverlap<T extends { readonly name: unknown }>(part: T, disjoint: DatasetTables['disjoint']): T & { readonly overlap?: number } {
+  const left = disjoint.get(String(part.name))?.manifest;
+  return left === undefined ? part : { ...part, overlap: left.requested - left.selected };
 }
 
 function imagesFunnel({ images, embeddings }: ImageTables): { listed: number; skipped: Counts; rejected: Counts } {

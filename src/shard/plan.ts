@@ -8,6 +8,7 @@ import type { MixturePart } from '../mix/mixture.ts';
 import { type StoredManifest, rowCountOf } from '../run/manifest.ts';
 import { SELECTION_PART_ROWS, type SelectionManifest, readSelection } from '../sample/selection.ts';
 import type { Store } from '../store/store.ts';
+import type { DeriveRule } from './derive.ts';
 import type { ShardConfig } from './shard.ts';
 
 /** A table of another stage, and the manifest it has to have. */
@@ -16,7 +17,7 @@ export interface TableReference {
   readonly sha256: string;
 }
 
-/** Tables that the rows of a part come from; `selection` and `clusters` are null for raw parts. */
+/** Tables that the rows of a part come from; `clusters` is null for raw parts, and so is `selection` unless it leaves out some rows. */
 export interface PartTables {
   readonly images: TableReference;
   readonly embeddings: TableReference;
@@ -37,12 +38,14 @@ export interface ShardPayload {
   /** Whether shards have `caption` and `meta`. */
   readonly withText: boolean;
   readonly config: ShardConfig;
+  /** With `config.derive`. */
+  readonly derive?: DeriveRule;
 }
 
 /**
  * @param named rows of the part that each part of its selection (or of its embeddings) names, copies counted
  */
-export function planShards(part: MixturePart, named: readonly number[], shared: Pick<ShardPayload, 'tables' | 'levels' | 'withText' | 'config'>): ShardPayload[] {
+export function planShards(part: MixturePart, named: readonly number[], shared: Pick<ShardPayload, 'tables' | 'levels' | 'withText' | 'config' | 'derive'>): ShardPayload[] {
   const ends = named.map((sum => (rows: number) => (sum += rows))(0));
   assert((ends.at(-1) ?? 0) === part.rows, `Expected the tables of part ${part.name} to name ${part.rows} rows, got ${ends.at(-1) ?? 0}`);
   const { rows } = shared.config;

@@ -18,6 +18,8 @@ export interface DatasetRows {
   readonly path: readonly string[];
   readonly offset: Float64Array;
   readonly length: Float64Array;
+  /** Of the image that the shard has in the place of the original; null where it has none. */
+  readonly derivedId: readonly (string | null)[];
 }
 
 export interface Dataset {
@@ -50,7 +52,7 @@ export async function openDataset(store: Store, options: { readonly rowsKept?: n
     rows: async (name, indices) => {
       const part = findPart(manifest, name);
       const order = ascending(indices);
-      const rows: WritableRows = { id: new Array(order.length), uri: new Array(order.length), source: new Array(order.length), path: new Array(order.length), offset: new Float64Array(order.length), length: new Float64Array(order.length) };
+      const rows: WritableRows = { id: new Array(order.length), uri: new Array(order.length), source: new Array(order.length), path: new Array(order.length), offset: new Float64Array(order.length), length: new Float64Array(order.length), derivedId: new Array(order.length) };
       for (let i = 0; i < order.length; ) {
         const shard = shardOf(part, indices[order[i]!]!);
         const facts = await shards.read(shard);
@@ -69,6 +71,7 @@ export interface WritableRows {
   readonly path: string[];
   readonly offset: Float64Array;
   readonly length: Float64Array;
+  readonly derivedId: (string | null)[];
 }
 
 function findPart({ parts }: DatasetManifest, name: string): DatasetPart {
@@ -103,6 +106,7 @@ export function copyRow(from: DatasetRows, at: number, to: WritableRows, i: numb
   to.path[i] = from.path[at]!;
   to.offset[i] = from.offset[at]!;
   to.length[i] = from.length[at]!;
+  to.derivedId[i] = from.derivedId[at]!;
 }
 
 /** Shards in order of last use, the oldest dropped once more than `rowsKept` rows are held. */
@@ -133,5 +137,5 @@ async function readShard(store: Store, shard: Part): Promise<DatasetRows> {
   const source = text('source').map((name) => names.get(name) ?? names.set(name, name).get(name)!);
   const valid = view.validity('offset');
   const place = (name: string): Float64Array => (view.numbers(name) as Float64Array).map((value, i) => (valid === undefined || valid[i] === 1 ? value : -1));
-  return { id: text('id'), uri: text('uri'), path: text('path'), source, offset: place('offset'), length: place('length') };
+  return { id: text('id'), uri: text('uri'), path: text('path'), source, offset: place('offset'), length: place('length'), derivedId: view.has('derivedId') ? view.strings('derivedId') : new Array<null>(view.rowCount).fill(null) };
 }

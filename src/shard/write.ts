@@ -1,7 +1,7 @@
 /**
  * The task of the shard stage: a run of shards of one part. Holds one shard's rows and one part of each table it joins,
- * and with bytes the images of one file; the original bytes are copied unchanged and checked against the id, which is
- * the start of their SHA-256 as embedding saw them.
+ * and with bytes the images of one file; the original bytes are checked against the id, which is the start of their
+ * SHA-256 as embedding saw them, and copied unchanged, or as `derive.ts` has them.
  */
 import { createHash } from 'node:crypto';
 import { encodeTable } from '../arrow/ipc.ts';
@@ -15,10 +15,12 @@ import { type Manifest, type Part, requireManifest } from '../run/manifest.ts';
 import type { TaskEnv, TaskKind } from '../run/stage.ts';
 import type { SelectionManifest } from '../sample/selection.ts';
 import { type JoinedRows, type Joiner, type RowRun, createJoiner, readRawRows, readSelectedRows } from './join.ts';
+import { type ShardImage, deriveImages, requireSameProgram } from './derive.ts';
 import { type ShardPayload, type TableReference, shardKey } from './plan.ts';
+import type { ShardFile } from './shard.ts';
 
 /** @returns the shards, in order; `firstRow` is the index in the part */
-export const writeShards: TaskKind<ShardPayload, Part[]> = {
+export const writeShards: TaskKind<ShardPayload, ShardFile[]> = {
   name: 'shard',
   version: 1,
   run: async (payload, env) => {
@@ -28,7 +30,8 @@ export const writeShards: TaskKind<ShardPayload, Part[]> = {
     const tree = tables.clusters === null ? null : await openTree(env, tables.clusters);
     const joiner = createJoiner(env.store, { images, embeddings, tree, L: levels });
     const reader = config.withBytes ? await env.resource('bytes', async () => openByteReader(env.locations)) : null;
-    const parts: Part[] = [];
+    if (payload.derive !== undefined) await requireSameProgram(payload.derive);
+    const parts: ShardFile[] = [];
     let firstRow = payload.firstRow;
     for await (const run of await openRows(payload, embeddings, env)) {
       parts.push(...(await writeShard(run, firstRow, joiner, reader, payload, env)));
@@ -43,45 +46,53 @@ async function openRows({ tables, named, firstRow, rowCount, config }: ShardPayl
   const take = (parts: readonly Part[]): readonly Part[] => parts.slice(named.first, named.first + named.count);
   if (tables.selection === null) return readRawRows(env.store, take(embeddings.parts), skip, rowCount, config.rows);
   const selection = await requireSame<SelectionManifest>(env, tables.selection);
-  return readSelectedRows(env.store, selection, take(selection.parts), skip, rowCount, config.rows);
+  return readSelectedRows(env.store, selection, take(selection.parts), skip, rowCount, config.rows, tables.clusters !== null);
 }
 
 /** One shard is one file, or several when its text or its bytes pass their limit. */
-async function writeShard(run: RowRun, firstRow: number, joiner: Joiner, reader: ByteReader | null, payload: ShardPayload, env: TaskEnv): Promise<Part[]> {
+async function writeShard(run: RowRun, firstRow: number, joiner: Joiner, reader: ByteReader | null, payload: ShardPayload, env: TaskEnv): Promise<ShardFile[]> {
   const shard = firstRow / payload.config.rows;
-  const parts: Part[] = [];
+  const { derive } = payload;
+  const parts: ShardFile[] = [];
   for (let from = 0; from < run.row.length; ) {
     throwIfAborted(env.signal);
     const joined = await joiner.join(run, from);
-    const write = async (start: number, end: number, image: Uint8Array[] | null): Promise<void> => {
+    const write = async (start: number, end: number, images: ShardImage[] | null): Promise<void> => {
       const path = shardKey(payload.part, shard, parts.length);
-      const { sizeBytes, sha256 } = await env.store.write(path, encodeTable(shardColumns(joined, start, end, image, payload)));
-      parts.push({ path, firstRow: firstRow + from + start, rowCount: end - start, bytes: sizeBytes, sha256 });
+      const { sizeBytes, sha256 } = await env.store.write(path, encodeTable(shardColumns(joined, start, end, images, payload)));
+      parts.push({ path, firstRow: firstRow + from + start, rowCount: end - start, bytes: sizeBytes, sha256, ...(derive !== undefined && { derived: images!.filter(({ derivedId }) => derivedId !== null).length }) });
       env.advance(end - start);
     };
     if (reader === null) await write(0, joined.rowCount, null);
-    else await cutByBytes(readImages(joined, reader, env), payload.config.sizeBytesMax, write);
+    else {
+      const originals = readImages(joined, reader, env);
+      await cutByBytes(derive === undefined ? unchanged(originals) : deriveImages(joined, originals, derive, env), payload.config.sizeBytesMax, write);
+    }
     from += joined.rowCount;
   }
   return parts;
 }
 
 /** Hands on runs of images of at most `sizeBytesMax` bytes together, or of one image that is larger. */
-async function cutByBytes(images: AsyncIterable<Uint8Array>, sizeBytesMax: number, write: (start: number, end: number, image: Uint8Array[]) => Promise<void>): Promise<void> {
-  let held: Uint8Array[] = [];
+async function cutByBytes(images: AsyncIterable<ShardImage>, sizeBytesMax: number, write: (start: number, end: number, images: ShardImage[]) => Promise<void>): Promise<void> {
+  let held: ShardImage[] = [];
   let start = 0;
   let sizeBytes = 0;
   for await (const image of images) {
-    if (held.length > 0 && sizeBytes + image.byteLength > sizeBytesMax) {
+    if (held.length > 0 && sizeBytes + image.bytes.byteLength > sizeBytesMax) {
       await write(start, start + held.length, held);
       start += held.length;
       held = [];
       sizeBytes = 0;
     }
     held.push(image);
-    sizeBytes += image.byteLength;
+    sizeBytes += image.bytes.byteLength;
   }
   await write(start, start + held.length, held);
+}
+
+async function* unchanged(images: AsyncIterable<Uint8Array>): AsyncGenerator<ShardImage> {
+  for await (const bytes of images) yield { bytes, derivedId: null, note: null };
 }
 
 /** Images in row order, the next few being read meanwhile; copies of a row are read once. */
@@ -121,7 +132,7 @@ async function readImage({ uri, id, source, path, offset, length }: JoinedRows, 
 /** A column of bytes holds less than 2 GiB. */
 const IMAGE_BYTES_MAX = 2 ** 31 - 1;
 
-function shardColumns(rows: JoinedRows, start: number, end: number, image: Uint8Array[] | null, { levels, withText }: ShardPayload): Columns {
+function shardColumns(rows: JoinedRows, start: number, end: number, images: readonly ShardImage[] | null, { levels, withText, derive }: ShardPayload): Columns {
   const n = end - start;
   const cluster = rows.cluster.slice(start * levels, end * levels);
   const clustered = Uint8Array.from({ length: n }, (_, i) => (cluster[i * levels] === NO_CLUSTER ? 0 : 1));
@@ -142,7 +153,8 @@ function shardColumns(rows: JoinedRows, start: number, end: number, image: Uint8
     length: place(rows.length.slice(start, end)),
     label: text('label'),
     ...(withText && { caption: text('caption'), meta: text('meta') }),
-    ...(image !== null && { image: { type: 'binary', values: image } }),
+    ...(images !== null && derive !== undefined && { derivedId: { type: 'utf8', values: images.map(({ derivedId }) => derivedId) }, derivedNote: { type: 'utf8', values: images.map(({ note }) => note) } }),
+    ...(images !== null && { image: { type: 'binary', values: images.map(({ bytes }) => bytes) } }),
   };
 }
 
