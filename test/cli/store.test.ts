@@ -46,7 +46,9 @@ describe('output', () => {
   it('is lines on stderr, one at the end of each stage, where that is no terminal; and the summary on stdout', () => {
     expect(wholeEnded.code, wholeEnded.stderr).toBe(0);
     expect(wholeEnded.stderr).not.toMatch(/[\x1b\r█]/);
-    for (const stage of ['ingest', 'embeddings', 'cluster', 'sample', 'retrieve around', 'mix', 'shard']) expect(wholeEnded.stderr).toMatch(new RegExp(`^${stage}: .+ \\(\\d.*s\\)$`, 'm'));
+    // Long lines go on, indented, after 80 columns.
+    const lines = wholeEnded.stderr.replaceAll(/\n {4}/g, ' ');
+    for (const stage of ['ingest', 'embeddings', 'cluster', 'sample', 'retrieve around', 'mix', 'shard']) expect(lines).toMatch(new RegExp(`^${stage}: .+ \\(\\d.*s\\)$`, 'm'));
     expect(wholeEnded.stdout).toMatch(/^Funnel\n/);
     expect(wholeEnded.stdout.trimEnd().endsWith(whole)).toBe(true);
   });
