@@ -1,6 +1,6 @@
 /**
- * Contamination on real photographs: an evaluation set of 500 images, 200 of which are planted in a pool of 17,000, half of
- * them altered. The gate must fire, and the report must list what was planted and nothing else.
+ * Contamination: an evaluation set of 500 photographs, 200 of which are planted in a pool of 20,000, half of them altered: all
+ * 17,243 photographs there are, and drawn pictures for the rest. The gate must fire, and the report must list what was planted and nothing else.
  *
  *   npx tsx test/bench/planted-evaluation.ts [folder] [model]     # needs ../shared/data; the folder keeps what was made
  */
@@ -12,6 +12,7 @@ import { embedImages } from '../../pipelines/2-embed.ts';
 import { decodeTable } from '../../src/arrow/ipc.ts';
 import { openSession } from '../../src/cli/session.ts';
 import { SILENT_PROGRESS } from '../../src/cli/progress.ts';
+import { drawCorpus } from '../../src/demo/draw.ts';
 import { ExecutionConfig } from '../../src/config.ts';
 import { type ContaminationManifest, readContamination } from '../../src/dedup/contamination.ts';
 import { decontaminate } from '../../src/dedup/decontaminate.ts';
@@ -26,12 +27,14 @@ import { sharedData, withoutSharedData } from '../helpers/shared-data.ts';
 import { ALTERATIONS, type Alteration, alter } from './alter-image.ts';
 
 const PLANTED = 200;
+const DRAWN = 2_557;
 
 async function main(folder: string, model: string): Promise<void> {
   const missing = withoutSharedData();
   if (missing !== null) return void process.stdout.write(`${missing}\n`);
   const kinds = await plant(join(folder, 'planted'));
-  const places = { tars: { tars: join(sharedData, 'pool-tars') }, longtail: { folder: join(sharedData, 'longtail') }, raw: { folder: join(sharedData, 'raw') }, planted: { folder: join(folder, 'planted') } };
+  if (!existsSync(join(folder, 'drawn'))) await drawCorpus(join(folder, 'drawn'), { images: DRAWN, concepts: 76 });
+  const places = { drawn: { folder: join(folder, 'drawn') }, tars: { tars: join(sharedData, 'pool-tars') }, longtail: { folder: join(sharedData, 'longtail') }, raw: { folder: join(sharedData, 'raw') }, planted: { folder: join(folder, 'planted') } };
   const pool = resolveSources(Object.entries(places).map(([name, place]) => SourceConfig.parse({ name, ...place })), '/');
   const set = resolveSources([SourceConfig.parse({ name: 'evaluation', folder: join(sharedData, 'seeds') })], '/');
   const locations = Object.fromEntries([...pool, ...set].map(({ name, location }) => [name, location]));
