@@ -3,6 +3,7 @@ import { open, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { type TableView, decodeTable } from '../arrow/ipc.ts';
 import { WinnowError } from '../errors.ts';
+import { type FileDescription, describeFile } from '../ingest/describe-file.ts';
 import { MANIFEST_FORMAT, type Manifest, type Part, readPart } from '../run/manifest.ts';
 import { boundedText } from '../report/page.ts';
 import { renderSummary, summarise } from '../report/summary.ts';
@@ -30,7 +31,16 @@ export async function inspect(path: string): Promise<Inspection> {
   if (basename(path).endsWith('.json')) return inspectJson(await reading(path, () => readFile(path)), path);
   const image = await reading(path, async () => describeImage(path, Buffer.from(await firstBytes(path, IMAGE_HEAD), 'latin1')));
   if (image !== null) return image;
-  throw new WinnowError('INPUT_MALFORMED', `Expected an Arrow file, a manifest, an image, a faiss index file or a store, got ${path}: ${facts.size} bytes of something else`);
+  const described = await describeFile(path);
+  if (described !== null) return renderFile(path, facts.size, described);
+  throw new WinnowError('INPUT_MALFORMED', `Expected an Arrow file, a manifest, an image, Parquet, a tar, text, a faiss index file or a store, got ${path}: ${facts.size} bytes of something else`);
+}
+
+/** A list, a tar or text. Lines are clipped, and hold no control characters. */
+function renderFile(path: string, sizeBytes: number, { kind, rows, shown }: FileDescription): Inspection {
+  const words = { parquet: `Parquet, ${rows} rows; columns:`, tar: 'tar; first members:', text: 'text; first lines:' }[kind];
+  const lines = shown.map((line) => `  ${line.replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ')}`);
+  return { text: `${path}: ${words}\n${lines.join('\n')}\n`, json: { path, sizeBytes, kind, rows, shown } };
 }
 
 /** What an Arrow IPC file starts with. */

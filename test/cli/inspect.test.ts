@@ -2,7 +2,9 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { parquetWriteBuffer } from 'hyparquet-writer';
 import sharp from 'sharp';
+import tar from 'tar-stream';
 import { describe, expect, it } from 'vitest';
 import { encodeTable } from '../../src/arrow/ipc.ts';
 import { linkOf } from '../../src/cli/image-links.ts';
@@ -21,6 +23,27 @@ describe('inspect', () => {
     expect((await inspect(join(folder, 'cut.png'))).text).toMatch(/status truncated: embedding would leave it out/);
     await writeFile(join(folder, 'drawing.svg'), '<svg xmlns="http://www.w3.org/2000/svg"/>');
     expect((await inspect(join(folder, 'drawing.svg'))).json).toMatchObject({ format: 'svg', status: 'unsupported-format', id: null });
+  });
+
+  it('says what a list, a tar and a text are, and what it cannot tell', async () => {
+    const folder = await temporaryFolder();
+    const at = (name: string): string => join(folder, name);
+    await writeFile(at('list.csv'), 'uri,label\na.jpg,cat\nb.jpg,\u202edog\n');
+    expect((await inspect(at('list.csv'))).text).toBe(`${at('list.csv')}: text; first lines:\n  uri,label\n  a.jpg,cat\n  b.jpg, dog\n  \n`);
+    const parquet = parquetWriteBuffer({ columnData: [{ name: 'uri', data: ['a', 'b', 'c'], type: 'STRING' }, { name: 'score', data: [1, 2, 3], type: 'DOUBLE' }] });
+    await writeFile(at('list.parquet'), Buffer.from(parquet));
+    expect((await inspect(at('list.parquet'))).json).toMatchObject({ kind: 'parquet', rows: 3, shown: ['uri: UTF8', 'score: DOUBLE'] });
+    await writeFile(at('cut.parquet'), Buffer.from(parquet).subarray(0, -3));
+    await expect(inspect(at('cut.parquet'))).rejects.toMatchObject({ code: 'INPUT_MALFORMED' });
+    const pack = tar.pack();
+    pack.entry({ name: 'one/a.jpg' }, 'abc');
+    pack.finalize();
+    const blocks: Uint8Array[] = [];
+    for await (const block of pack as AsyncIterable<Uint8Array>) blocks.push(block);
+    await writeFile(at('some.tar'), Buffer.concat(blocks));
+    expect((await inspect(at('some.tar'))).text).toBe(`${at('some.tar')}: tar; first members:\n  one/a.jpg, 3 bytes\n`);
+    await writeFile(at('noise'), Uint8Array.of(1, 2, 255, 0));
+    await expect(inspect(at('noise'))).rejects.toMatchObject({ code: 'INPUT_MALFORMED' });
   });
 
   it('links rows of a table to their images where the run log says they lie, and prints no control characters', async () => {
