@@ -4,6 +4,7 @@
  * while its lock is touched, by the clock of the file system alone.
  */
 import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { readFile, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -100,8 +101,18 @@ function isAlive(pid: number): boolean {
   if (pid === process.pid) return true;
   try {
     process.kill(pid, 0);
-    return true;
+    return !isZombie(pid);
   } catch (error) {
     return error instanceof Error && 'code' in error && error.code === 'EPERM';
+  }
+}
+
+/** A process that was killed takes signals until its parent asks for its end, which in a container may be never. */
+function isZombie(pid: number): boolean {
+  try {
+    const facts = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return /^ [ZX]/.test(facts.slice(facts.lastIndexOf(')') + 1));
+  } catch {
+    return false;
   }
 }
