@@ -31,4 +31,8 @@ const svg = Plot.plot({
   ],
 });
 svg.setAttribute('xmlns', 'http://www.w3.org/2000/svg');
+svg.setAttribute('role', 'img');
+const title = svg.ownerDocument.createElementNS('http://www.w3.org/2000/svg', 'title');
+title.textContent = `Seconds for five levels and a draw against the number of vectors: they grow as n^${exponent.toFixed(2)}, brute force as n^2`;
+svg.prepend(title);
 writeFileSync(fileURLToPath(new URL('../../docs/growth.svg', import.meta.url)), `${svg.outerHTML}\n`);
