@@ -41,7 +41,7 @@ export async function* batches(store: Store, options: BatchesOptions): AsyncIter
  */
 export async function openBatchFeed(store: Store, { recipe = null, ...settings }: FeedSettings): Promise<Feed> {
   const { manifest } = await openDataset(store);
-  const { locations = {}, log = SILENT, cacheBytes = 2 ** 27, readsAtOnce = 16, ahead = 2, verify = true } = settings;
+  const { locations = {}, log = SILENT, cacheBytes = 2 ** 27, readsAtOnce = 16, ahead = 2, verify = 'crc32' } = settings;
   return openFeed(store, {
     batch: recipe?.batch ?? datasetBatchConfig(manifest.lineage),
     mixture: recipe === null ? undefined : mixParts(manifest.parts, recipe.mix).mixture,

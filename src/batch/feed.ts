@@ -17,6 +17,7 @@ import { createCrops } from './crops.ts';
 import { type ImageSource, createImageSource } from './fill.ts';
 import { createImageReader } from './images.ts';
 import { createLimiter } from './limiter.ts';
+import type { Sum } from './read-pool.ts';
 import { createRowReader } from './rows.ts';
 import { type BatchSampler, type SamplerPart, createSampler } from './sampler.ts';
 import { STEPS_MAX } from './schedule.ts';
@@ -47,8 +48,8 @@ export interface FeedOptions {
   readonly readsAtOnce: number;
   /** Batches made ahead of the one that is taken, a stream. */
   readonly ahead: number;
-  /** Check each image's SHA-256. */
-  readonly verify: boolean;
+  /** What images are checked by; those of files, and of shards without CRC-32, by their SHA-256 unless by nothing. */
+  readonly verify: Sum;
 }
 
 /** What a feed has given since it was opened. */

@@ -1,8 +1,9 @@
 /**
- * Reads ranges of local files on threads of its own, several ranges a message, and hashes them there: reading through the
+ * Reads ranges of local files on threads of its own, several ranges a message, and sums them there: reading through the
  * event loop costs more than the copy out of the page cache does. The bytes come over without a copy.
  */
 import { Worker } from 'node:worker_threads';
+import { HAS_NATIVE_CRC32 } from '../crc32.ts';
 
 /** A range of a file. */
 export interface FileRange {
@@ -11,14 +12,17 @@ export interface FileRange {
   readonly length: number;
 }
 
+/** How bytes are summed on the way. */
+export type Sum = 'crc32' | 'sha256' | 'none';
+
 export type RangeRead =
-  /** `sha256` in hex; null unless asked for. */
-  | { readonly bytes: Uint8Array; readonly sha256: string | null }
+  /** `sum`: CRC-32 as a number, SHA-256 in hex; null where none was asked for or Node has no CRC-32. */
+  | { readonly bytes: Uint8Array; readonly sum: number | string | null }
   /** `fault` is an errno, or `short` when the file ends before the range does. */
   | { readonly fault: string };
 
 export interface ReadPool {
-  read(range: FileRange, withHash: boolean): Promise<RangeRead>;
+  read(range: FileRange, sum: Sum): Promise<RangeRead>;
   /** Ends the threads; reads under way are ended with them, so there should be none. */
   close(): Promise<void>;
 }
@@ -30,6 +34,7 @@ const FILES = 16;
 const PROGRAM = `
 const { parentPort } = require('node:worker_threads');
 const { createHash } = require('node:crypto');
+const { crc32 } = require('node:zlib');
 const fs = require('node:fs');
 const files = new Map();
 const open = (path) => {
@@ -44,7 +49,12 @@ const open = (path) => {
   }
   return file;
 };
-const read = ({ path, offset, length, withHash }) => {
+const sums = {
+  crc32: ${HAS_NATIVE_CRC32} ? crc32 : () => null,
+  sha256: (bytes) => createHash('sha256').update(bytes).digest('hex'),
+  none: () => null,
+};
+const read = ({ path, offset, length, sum }) => {
   try {
     const file = open(path);
     const bytes = Buffer.allocUnsafeSlow(length);
@@ -53,7 +63,7 @@ const read = ({ path, offset, length, withHash }) => {
       if (count === 0) return { fault: 'short' };
       filled += count;
     }
-    return { bytes: new Uint8Array(bytes.buffer), sha256: withHash ? createHash('sha256').update(bytes).digest('hex') : null };
+    return { bytes: new Uint8Array(bytes.buffer), sum: sums[sum](bytes) };
   } catch (error) {
     return { fault: error.code ?? String(error) };
   }
@@ -65,7 +75,7 @@ parentPort.on('message', (ranges) => {
 `;
 
 interface Waiting {
-  readonly range: FileRange & { readonly withHash: boolean };
+  readonly range: FileRange & { readonly sum: Sum };
   readonly resolve: (read: RangeRead) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -104,9 +114,9 @@ export function createReadPool(threads: number): ReadPool {
     });
   };
   return {
-    read: (range, withHash) =>
+    read: (range, sum) =>
       new Promise((resolve, reject) => {
-        queue.push({ range: { path: range.path, offset: range.offset, length: range.length, withHash }, resolve, reject });
+        queue.push({ range: { path: range.path, offset: range.offset, length: range.length, sum }, resolve, reject });
         if (isScheduled) return;
         isScheduled = true;
         queueMicrotask(dispatch);

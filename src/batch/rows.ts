@@ -1,7 +1,7 @@
 /**
  * Facts of single rows of a dataset, read by range: a shard may hold gigabytes of images, and a batch has a few rows of
  * each. A shard's size is checked against the manifest, and the hash of a small one; that larger ones are as written is
- * checked image by image, by id.
+ * checked image by image, by CRC-32 or by id.
  */
 import { type ColumnLayout, type TableLayout, readTableLayout } from '../arrow/layout.ts';
 import { WinnowError } from '../errors.ts';
@@ -16,6 +16,8 @@ import { type FileSpan, createPages } from './pages.ts';
 export interface RowFacts extends DatasetRows {
   /** Where the shard has the image itself; null in shards without bytes. */
   readonly stored: readonly (FileSpan | null)[];
+  /** CRC-32 of the image in the shard; null in shards without bytes or without sums. */
+  readonly crc32: readonly (number | null)[];
 }
 
 export interface RowReader {
@@ -64,6 +66,7 @@ export function createRowReader(store: Store, limiter: Limiter, cacheBytes: numb
         offset: number(OFFSET),
         length: number(LENGTH),
         derivedId: Array.from({ length: n }, (_, i) => TEXT.decode(texts[i * FETCHED + DERIVED_TEXT]!) || null), // a null has no bytes
+        crc32: shards.map((_, i) => (open[i]!.columns.has('crc32') ? int32(fixed[i * FIXED + CRC32]!, 0) >>> 0 : null)),
         stored: shards.map((shard, i) => (open[i]!.columns.has('image') ? textSpan(shard, at(i, 'image'), fixed[i * FIXED + IMAGE]!) : null)),
       };
     },
@@ -78,7 +81,8 @@ const LENGTH = 5;
 const VALIDITY = 6;
 const IMAGE = 7;
 const DERIVED = 8;
-const FIXED = 9;
+const CRC32 = 9;
+const FIXED = 10;
 /** Texts of a row that are fetched, the id of its derived image last. */
 const DERIVED_TEXT = TEXTS.length;
 const FETCHED = TEXTS.length + 1;
@@ -95,6 +99,7 @@ function fixedSpans(shard: Part, row: number, at: (name: string) => ColumnLayout
     validity === null ? span(0, 0) : span(validity.offset + (row >> 3), 1),
     columns.has('image') ? ends('image') : span(0, 0),
     columns.has('derivedId') ? ends('derivedId') : span(0, 0),
+    columns.has('crc32') ? span(at('crc32').values.offset + 4 * row, 4) : span(0, 0),
   ];
 }
 

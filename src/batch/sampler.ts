@@ -48,6 +48,7 @@ export function createSampler(source: SamplerSource, batchSize: number): BatchSa
   const shifts = randomStream(seed, 'batch', 'shift');
   const stride = evenStride(batchSize);
   const isPlain = orders.every((order) => 'at' in order);
+  const indices = createSlab();
   let held: GlobalBatch | null = null;
   const look = (step: number): GlobalBatch => {
     const composition = schedule.at(step);
@@ -67,7 +68,7 @@ export function createSampler(source: SamplerSource, batchSize: number): BatchSa
       const from = Math.floor((batchSize * rank) / worldSize);
       const size = Math.floor((batchSize * (rank + 1)) / worldSize) - from;
       const part = new Uint32Array(size);
-      const index = new Float64Array(size);
+      const index = indices(size);
       let place = (from * stride + held.shift) % batchSize;
       for (let i = 0; i < size; i++) {
         let p = 0;
@@ -84,6 +85,19 @@ export function createSampler(source: SamplerSource, batchSize: number): BatchSa
 }
 
 const NO_ROWS: readonly null[] = [];
+
+/** Arrays cut from a larger one: an array of over 64 bytes of its own costs as much as six images. */
+function createSlab(): (size: number) => Float64Array {
+  let slab = new Float64Array(SLAB);
+  let used = 0;
+  return (size) => {
+    if (size > SLAB >> 2) return new Float64Array(size);
+    if (used + size > SLAB) [slab, used] = [new Float64Array(SLAB), 0];
+    return slab.subarray(used, (used += size));
+  };
+}
+
+const SLAB = 1024;
 
 /** What the ranks of a step share. */
 interface GlobalBatch {

@@ -14,8 +14,7 @@ export interface FeedFlags {
   readonly cacheMb: number;
   readonly ahead: number;
   readonly reads: number;
-  /** `--no-verify` makes it false. */
-  readonly verify: boolean;
+  readonly verify: 'crc32' | 'sha256' | 'none';
 }
 
 export interface BatchesFlags extends FeedFlags {

@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import { encodeTable } from '../arrow/ipc.ts';
 import type { Columns } from '../arrow/tables.ts';
+import { crc32 } from '../crc32.ts';
 import { type ClustersManifest, NO_CLUSTER, readTree } from '../cluster/tree.ts';
 import type { EmbeddingsManifest } from '../embed/embedding.ts';
 import { WinnowError, throwIfAborted } from '../errors.ts';
@@ -154,7 +155,7 @@ function shardColumns(rows: JoinedRows, start: number, end: number, images: read
     label: text('label'),
     ...(withText && { caption: text('caption'), meta: text('meta') }),
     ...(images !== null && derive !== undefined && { derivedId: { type: 'utf8', values: images.map(({ derivedId }) => derivedId) }, derivedNote: { type: 'utf8', values: images.map(({ note }) => note) } }),
-    ...(images !== null && { image: { type: 'binary', values: images.map(({ bytes }) => bytes) } }),
+    ...(images !== null && { crc32: { type: 'uint32', values: Uint32Array.from(images, ({ bytes }) => crc32(bytes)) }, image: { type: 'binary', values: images.map(({ bytes }) => bytes) } }),
   };
 }
 

@@ -7,7 +7,7 @@ import { NEVER, buildDataset, collect, readStream } from '../batch/toy-feed.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
 import { idOf } from '../shard/toy-store.ts';
 
-const FEED = { source: [], cacheMb: 16, ahead: 1, reads: 4, verify: true };
+const FEED = { source: [], cacheMb: 16, ahead: 1, reads: 4, verify: 'crc32' as const };
 const BATCHES: BatchesFlags = { ...FEED, steps: 4, fromStep: 0, every: 1, rank: 0 };
 const SERVE: ServeFlags = { ...FEED, host: '127.0.0.1', port: 0, memoryMb: 1024, streams: 8, stallSeconds: 60 };
 

@@ -20,7 +20,7 @@ import { startRedis, withoutRedis } from '../workers/redis-server.ts';
 
 const ROOT = new URL('../../', import.meta.url).pathname;
 const SIZE = 48;
-const FEED = { source: [], cacheMb: 16, ahead: 1, reads: 4, verify: true, steps: 3, fromStep: 0, every: 1, rank: 0, withImages: true };
+const FEED = { source: [], cacheMb: 16, ahead: 1, reads: 4, verify: 'crc32' as const, steps: 3, fromStep: 0, every: 1, rank: 0, withImages: true };
 const NEVER = new AbortController().signal;
 /** Ground seen at 0.6 m a pixel, the same in every scene. */
 const ground = (x: number, y: number, c: number): number => Math.round(128 + 60 * Math.sin(x / (40 + 9 * c)) + 50 * Math.cos(y / 23));

@@ -1,5 +1,6 @@
 import { rename, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as zlib from 'node:zlib';
 import pl from 'nodejs-polars';
 import { describe, expect, it } from 'vitest';
 import { mix } from '../../pipelines/7-mix.ts';
@@ -55,7 +56,7 @@ function expectedRows(toy: Toy, name: string, withBytes: boolean): Record<string
       length: image.inTar ? image.bytes.length : null,
       label: image.label,
       ...(toy.withText && { caption: image.caption, meta: null }),
-      ...(withBytes && { image: [...image.bytes] }),
+      ...(withBytes && { crc32: zlib.crc32(image.bytes), image: [...image.bytes] }),
     });
   });
 }
@@ -144,8 +145,8 @@ describe('the shard stage', () => {
       const found: Record<string, unknown>[] = [];
       for (const { path } of shards) {
         const frame = pl.readIPC(Buffer.from(await built.store.read(path)));
-        expect(frame.columns).toEqual(['id', 'uri', 'row', 'cluster', 'score', 'source', 'path', 'offset', 'length', 'label', 'caption', 'meta', 'image']);
-        for (const record of frame.drop('image').toRecords()) found.push(Object.fromEntries(Object.entries(record).map(([column, value]) => [column, typeof value === 'bigint' ? Number(value) : value])));
+        expect(frame.columns).toEqual(['id', 'uri', 'row', 'cluster', 'score', 'source', 'path', 'offset', 'length', 'label', 'caption', 'meta', 'crc32', 'image']);
+        for (const record of frame.drop('crc32').drop('image').toRecords()) found.push(Object.fromEntries(Object.entries(record).map(([column, value]) => [column, typeof value === 'bigint' ? Number(value) : value])));
       }
       expect(found).toEqual(expectedRows(toy, name, false));
     }

@@ -1,6 +1,6 @@
 /** Commands around a finished dataset and the training loop: its batches on stdout or over HTTP, a rehearsal, other formats. */
 import { once } from 'node:events';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { BatchesFlags, ServeFlags } from '../batches.ts';
 import type { ExportFlags } from '../export.ts';
 import type { PageFlags } from '../pages.ts';
@@ -113,7 +113,7 @@ function withFeed(command: Command, store = '<store>'): Command {
     .option('--cache-mb <n>', 'megabytes of images kept, and as many of tables', count, 128)
     .option('--ahead <n>', 'batches made ahead', wholeNumber, 2)
     .option('--reads <n>', 'reads under way at once', count, 16)
-    .option('--no-verify', 'do not check the SHA-256 of images');
+    .addOption(new Option('--verify <sum>', 'what images are checked by; crc32 is for shards with bytes, files are then checked by sha256').choices(['crc32', 'sha256', 'none']).default('crc32'));
 }
 
 function countList(value: string): number[] {
