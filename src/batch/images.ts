@@ -43,9 +43,10 @@ type Found = { readonly bytes: Uint8Array; readonly sum: number | string | null 
 export function createImageReader({ store, locations, limiter, cacheBytes, verify }: ImageReaderOptions): ImageReader {
   const files = openByteReader(locations);
   const pool = createReadPool(Math.min(THREADS_MAX, availableParallelism()));
+  const isLocal = isAbsolute(store.uri);
   const cache = createByteCache(cacheBytes);
   const readStored = async (span: FileSpan, sum: Sum): Promise<Found> => {
-    if (isAbsolute(store.uri)) {
+    if (isLocal) {
       const read = await pool.read({ path: join(store.uri, span.key), offset: span.offset, length: span.length }, sum);
       return 'fault' in read ? { fault: `${span.key}: ${read.fault}` } : read;
     }
@@ -72,12 +73,16 @@ export function createImageReader({ store, locations, limiter, cacheBytes, verif
     return found.bytes;
   };
   return {
-    read: async (rows, i, signal) =>
-      cache.find(bytesId(rows, i)) ??
-      limiter(() => {
+    read: async (rows, i, signal) => {
+      const held = cache.find(bytesId(rows, i));
+      if (held !== undefined) return held;
+      throwIfAborted(signal);
+      if (isLocal && rows.stored[i] !== null) return fetch(rows, i); // the pool's threads are few
+      return limiter(() => {
         throwIfAborted(signal);
         return fetch(rows, i);
-      }),
+      });
+    },
     close: async () => {
       await files.close();
       await pool.close();

@@ -28,7 +28,7 @@ export interface ReadPool {
 }
 
 /** Ranges a message at most, and files a thread keeps open. */
-const RANGES = 8;
+const RANGES = 32;
 const FILES = 16;
 
 const PROGRAM = `
