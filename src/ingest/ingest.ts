@@ -1,37 +1,25 @@
 /**
- * Source → `images/`. Listing is done anew on every run, since only that shows which files came and went; an unchanged
- * listing gives unchanged bytes, so the stages after it are kept.
+ * Source → `images/`. Listing is done anew on every run, since only that shows which files came and went, unless the run
+ * before was broken off while it listed; an unchanged listing gives unchanged bytes, so the stages after it are kept.
  */
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
-import { encodeTable } from '../arrow/ipc.ts';
 import { WinnowError, throwIfAborted } from '../errors.ts';
-import { type Part, type StoredManifest, rowCountOf } from '../run/manifest.ts';
-import { type RunContext, type StageResult, runStage } from '../run/stage.ts';
-import {
-  IMAGES_PART_ROWS,
-  IMAGES_PART_TEXT,
-  IMAGE_EXTENSIONS,
-  type ImageRows,
-  type ImagesManifest,
-  type NamedSource,
-  REMARKS,
-  type Remark,
-  SKIP_REASONS,
-  type SkipReason,
-  type SourceConfig,
-  imageColumns,
-} from './image.ts';
+import { type StoredManifest, hashOf, rowCountOf } from '../run/manifest.ts';
+import { type RunContext, runStage } from '../run/stage.ts';
+import { IMAGES_PART_ROWS, IMAGE_EXTENSIONS, type ImageRows, type ImagesManifest, type NamedSource, type SourceConfig } from './image.ts';
 import { formatS3Uri, isS3Uri, parseS3Uri, type S3Options } from '../store/s3-uri.ts';
 import { downloadsLocation, listDownloads, requireDownloads } from './downloaded.ts';
 import { listEntries } from './list.ts';
 import { extensionOf, isInside, sourceError } from './path.ts';
-import { type Listing, createRowBuffer, rowAt } from './rows.ts';
+import { removeListingRecords } from './listing-records.ts';
+import { type Counts, type Listing, addCount } from './rows.ts';
 import { requireS3Path, resolveS3Source } from './s3-source.ts';
 import { listFolder } from './scan.ts';
 import { listTars } from './tar.ts';
 import { listTiles, makeTiles, tilesConfig } from './tiles-list.ts';
 import type { TilesManifest } from './tiles.ts';
+import { type ListingPlan, type ListingResult, writeListing } from './write-listing.ts';
 
 /**
  * Gives every source its name and absolute paths. Touches no file.
@@ -65,20 +53,58 @@ export interface IngestRequest {
 }
 
 /**
- * Writes the `images/` table and its manifest. Equal sources give equal bytes, wherever they lie.
+ * Writes the `images/` table and its manifest. Equal sources give equal bytes, wherever they lie. A listing that is broken off
+ * is taken up by the next call, see `write-listing.ts`; one that was finished never is.
  *
  * @throws {WinnowError} INPUT_EMPTY when there is no image at all; CONFIG_INVALID when two sources have one name
  */
 export async function ingest(context: RunContext, { path: prefix, sources }: IngestRequest): Promise<StoredManifest<ImagesManifest>> {
   requireDistinctNames(sources);
   throwIfAborted(context.signal);
-  for (const source of sources) for (const path of source.kind === 'urls' ? source.entries : [...source.entries, source.location]) await requirePath(path, source, context.signal);
-  await context.store.remove(`${prefix}/manifest.json`); // otherwise `runStage` would keep the old listing
+  const states: string[] = [];
+  for (const source of sources) for (const path of source.kind === 'urls' ? source.entries : [...source.entries, source.location]) states.push(await requirePath(path, source, context.signal));
+  await forgetFinished(context, prefix);
   const tiles = await drawTileSources(context, prefix, sources);
   const config = { sources: sources.map(manifestConfig) };
   const downloads = await requireDownloads(context, sources);
   const inputs = [...[...tiles.values()].flatMap(({ stored }) => stored ?? []), ...downloads.values()];
-  return runStage<ImagesManifest>(context, { path: prefix, stage: 'ingest', config, inputs, seeded: false, make: () => writeListing(context, prefix, sources, tiles, downloads) });
+  const plan: ListingPlan = {
+    path: prefix, sources, avoid: await placeOf(context.store), partRows: IMAGES_PART_ROWS,
+    madeFrom: hashOf({ places: sources.map(({ location, entries }) => [location, ...entries]), states }), // the stage starts over when its settings or inputs change
+    list: (source, listing) => rowsOf(context, source, listing, tiles, downloads),
+    countedBefore: ({ name }) => tiles.get(name)?.counts ?? {},
+  };
+  return runStage<ImagesManifest>(context, { path: prefix, stage: 'ingest', config, inputs, seeded: false, make: () => listImages(context, plan) });
+}
+
+/** Otherwise `runStage` would keep the old listing. Its records go first: a listing with a manifest is not one to go on with. */
+async function forgetFinished({ store }: RunContext, path: string): Promise<void> {
+  if ((await store.head(`${path}/manifest.json`)) === null) return;
+  await removeListingRecords(store, path);
+  await store.remove(`${path}/manifest.json`);
+}
+
+function rowsOf(context: RunContext, source: NamedSource, listing: Listing, tiles: TileSources, downloads: Awaited<ReturnType<typeof requireDownloads>>): AsyncIterable<ImageRows> {
+  const fetched = downloads.get(source.name);
+  if (fetched !== undefined) return listDownloads(context, source, fetched);
+  const drawn = tiles.get(source.name);
+  if (drawn === undefined) return listSource(source, listing);
+  return drawn.stored === null ? none() : listTiles(context, source, drawn.stored);
+}
+
+async function* none(): AsyncGenerator<ImageRows> {
+  // a raster without room for a tile has no rows
+}
+
+async function listImages(context: RunContext, plan: ListingPlan): Promise<ListingResult> {
+  const { path, sources } = plan;
+  const listed = await writeListing(context, plan);
+  const { parts, stats } = listed;
+  const empty = sources.filter(({ name }) => stats.sources[name]!.rows === 0).map((source) => nothingFound(source, { ...stats.sources[source.name]!.skipped, ...stats.sources[source.name]!.remarks }));
+  if (parts.length === 0) throw new WinnowError('INPUT_EMPTY', empty.join('. ') || 'Expected at least one source of images, got none', { details: { stats: stats.sources } });
+  for (const sentence of empty) context.log.warn({ stage: 'ingest', path }, sentence);
+  context.progress.end(`${rowCountOf(parts)} images listed`);
+  return listed;
 }
 
 /** Tiles of each such source, and what was counted on the way to them. */
@@ -88,7 +114,7 @@ async function drawTileSources(context: RunContext, path: string, sources: reado
   const drawn = new Map<string, { stored: StoredManifest<TilesManifest> | null; counts: Counts }>();
   for (const source of sources.filter(({ kind }) => kind === 'tiles')) {
     const counts: Counts = {};
-    const listing: Listing = { signal: context.signal, avoid: await placeOf(context.store), count: (reason, times = 1) => addCount(counts, reason, times) };
+    const listing: Listing = { signal: context.signal, avoid: await placeOf(context.store), count: (reason, times) => addCount(counts, reason, times) };
     drawn.set(source.name, { stored: await makeTiles(context, path, source, listing), counts });
   }
   return drawn;
@@ -149,11 +175,13 @@ function requireDistinctNames(sources: readonly NamedSource[]): void {
   }
 }
 
-async function requirePath(path: string, source: NamedSource, signal: AbortSignal): Promise<void> {
-  if (isS3Uri(path)) return requireS3Path(path, source, signal);
-  await stat(path).catch((error: unknown) => {
+/** @returns what tells a list or tar from another one in its place; of folders nothing */
+async function requirePath(path: string, source: NamedSource, signal: AbortSignal): Promise<string> {
+  if (isS3Uri(path)) return `${(await requireS3Path(path, source, signal)) ?? ''}`;
+  const facts = await stat(path).catch((error: unknown) => {
     throw sourceError(`find ${path} of source ${source.name}`, error);
   });
+  return facts.isFile() ? `${facts.size} ${facts.mtimeMs}` : '';
 }
 
 /** What decides the rows besides the files themselves; where they lie on this machine does not. */
@@ -162,97 +190,6 @@ function manifestConfig(source: NamedSource): Record<string, unknown> {
   if (kind === 'tiles') return tilesConfig(source);
   const shared = { name, kind, label: config.label };
   return kind === 'list' || kind === 'urls' ? { ...shared, column: config.column } : { ...shared, extensions: [...new Set(config.extensions ?? IMAGE_EXTENSIONS)].sort() };
-}
-
-type ImagesResult = StageResult<ImagesManifest>;
-type Counts = Partial<Record<SkipReason | Remark, number>>;
-
-/** What a source's listing counted; `unsized` are images whose bytes the listing does not know. */
-interface SourceStats {
-  readonly rows: number;
-  readonly sizeBytes: number;
-  readonly unsized: number;
-  readonly skipped: Counts;
-  readonly remarks: Counts;
-}
-
-async function writeListing(context: RunContext, path: string, sources: readonly NamedSource[], tiles: TileSources, downloads: Awaited<ReturnType<typeof requireDownloads>>): Promise<ImagesResult> {
-  const { progress, signal } = context;
-  progress.begin('ingest', null, 'files');
-  const table = createPartWriter(context, path, sources);
-  const placed: ImagesResult['sources'][number][] = [];
-  const stats: Record<string, SourceStats> = {};
-  const avoid = await placeOf(context.store);
-  for (const source of sources) {
-    const drawn = tiles.get(source.name);
-    const fetched = downloads.get(source.name);
-    const counts: Counts = { ...drawn?.counts };
-    const firstRow = table.rowCount();
-    let sizeBytes = 0;
-    let unsized = 0;
-    const listing: Listing = { signal, avoid, count: (reason, times = 1) => addCount(counts, reason, times) };
-    for await (const rows of fetched !== undefined ? listDownloads(context, source, fetched) : drawn === undefined ? listSource(source, listing) : drawn.stored === null ? [] : listTiles(context, source, drawn.stored)) {
-      for (const size of rows.size) {
-        if (size < 0) unsized += 1;
-        else sizeBytes += size;
-      }
-      await table.add(rows);
-      progress.advance(rows.rowCount);
-    }
-    const rowCount = table.rowCount() - firstRow;
-    placed.push({ name: source.name, kind: source.kind, firstRow, rowCount });
-    stats[source.name] = { rows: rowCount, sizeBytes, unsized, skipped: pick(counts, SKIP_REASONS), remarks: pick(counts, REMARKS) };
-  }
-  const parts = await table.finish();
-  const empty = sources.filter(({ name }) => stats[name]!.rows === 0).map((source) => nothingFound(source, { ...stats[source.name]!.skipped, ...stats[source.name]!.remarks }));
-  if (parts.length === 0) throw new WinnowError('INPUT_EMPTY', empty.join('. ') || 'Expected at least one source of images, got none', { details: { stats } });
-  for (const sentence of empty) context.log.warn({ stage: 'ingest', path }, sentence);
-  progress.end(`${rowCountOf(parts)} images listed`);
-  return { parts, sources: placed, stats: { rows: rowCountOf(parts), sources: stats } };
-}
-
-function addCount(counts: Counts, reason: SkipReason | Remark, times: number): void {
-  if (times > 0) counts[reason] = (counts[reason] ?? 0) + times;
-}
-
-function pick(counts: Counts, names: readonly (SkipReason | Remark)[]): Counts {
-  return Object.fromEntries(names.filter((name) => counts[name] !== undefined).map((name) => [name, counts[name]]));
-}
-
-interface PartWriter {
-  rowCount(): number;
-  add(rows: ImageRows): Promise<void>;
-  finish(): Promise<Part[]>;
-}
-
-/** Parts end by rows and text alone, never by batches or sources, so equal listings are cut alike. */
-function createPartWriter(context: RunContext, path: string, sources: readonly NamedSource[]): PartWriter {
-  const withText = sources.some(({ kind }) => kind === 'tars' || kind === 'list' || kind === 'urls');
-  const withStatus = sources.some(({ kind }) => kind === 'urls');
-  const withWindows = sources.some(({ kind }) => kind === 'tiles');
-  const parts: Part[] = [];
-  const buffer = createRowBuffer();
-  const flush = async (): Promise<void> => {
-    throwIfAborted(context.signal);
-    const taken = buffer.take();
-    const rows = withStatus ? { status: new Array<null>(taken.rowCount).fill(null), ...taken } : taken;
-    const key = `${path}/part-${String(parts.length).padStart(5, '0')}.arrow`;
-    const { sizeBytes, sha256 } = await context.store.write(key, encodeTable(imageColumns(rows, withText, withWindows)));
-    parts.push({ path: key, firstRow: rowCountOf(parts), rowCount: rows.rowCount, bytes: sizeBytes, sha256 });
-  };
-  return {
-    rowCount: () => rowCountOf(parts) + buffer.rowCount,
-    add: async (rows) => {
-      for (let i = 0; i < rows.rowCount; i++) {
-        buffer.append(rowAt(rows, i));
-        if (buffer.rowCount === IMAGES_PART_ROWS || buffer.textLength >= IMAGES_PART_TEXT) await flush();
-      }
-    },
-    finish: async () => {
-      if (buffer.rowCount > 0) await flush();
-      return parts;
-    },
-  };
 }
 
 function nothingFound(source: NamedSource, counts: Counts): string {

@@ -1,4 +1,4 @@
-/** Rows of `images/` being gathered, column by column. */
+/** What a lister is handed and hands on, and rows of `images/` being gathered, column by column. */
 import type { ImageRows, Remark, SkipReason } from './image.ts';
 
 export interface ImageRow {
@@ -21,14 +21,44 @@ export interface Listing {
   /** Real path of a folder that is not entered: the store that the run writes to. */
   readonly avoid?: string | undefined;
   count(reason: SkipReason | Remark, times?: number): void;
+  /**
+   * Told by a lister that can go on from `cursor`: all rows that it has handed on, and all that it has counted, come before.
+   * A lister that never tells can only be begun again.
+   */
+  mark?(cursor: Cursor): void;
+  /** Where to go on, of an earlier listing of the same source: what comes before is neither listed nor counted. */
+  readonly after?: Cursor | undefined;
 }
 
-/** Files of a folder, as a scan hands them on. */
+/** A place between two rows of a source. JSON-able; names no path outside the source. */
+export interface Cursor {
+  /** Last path that was looked at, of a file or key; for tars, the tar that comes next. */
+  readonly path: string;
+  /** In folders on a disk: links to folders that were followed, in the order met. Absent: none. */
+  readonly links?: readonly string[];
+  /** How many of `links` were followed before each folder on the way to `path` was opened, the root first. */
+  readonly linksBefore?: readonly number[];
+}
+
+/** The source is not as it was when the cursor was made, so that a listing has to be begun again. */
+export class ListingChanged extends Error {}
+
+/** How often each thing was met. */
+export type Counts = Partial<Record<SkipReason | Remark, number>>;
+
+/** Adds to a count; zero times leave no entry. */
+export function addCount(counts: Counts, reason: SkipReason | Remark, times = 1): void {
+  if (times > 0) counts[reason] = (counts[reason] ?? 0) + times;
+}
+
+/** Files of a folder, as a scan hands them on. What it counted on the way to them is told before. */
 export interface FoundFiles {
   /** Relative to the folder, ascending by code units over all batches. */
   readonly paths: readonly string[];
   /** Bytes of each. */
   readonly sizes: Float64Array;
+  /** Where a scan goes on after these; absent where it cannot. */
+  readonly cursor?: Cursor | undefined;
 }
 
 /** Rows, and UTF-16 units of text, that a lister gathers before it hands them on. */

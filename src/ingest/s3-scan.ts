@@ -3,17 +3,21 @@
  * names passed over. There are no links; a key that no file could have as its path is counted and passed over.
  */
 import { throwIfAborted } from '../errors.ts';
+import { lastKey } from '../store/s3-list.ts';
 import { isS3Uri } from '../store/s3-uri.ts';
 import { extensionOf, isPlainPath } from './path.ts';
-import type { FoundFiles, Listing } from './rows.ts';
+import type { Cursor, FoundFiles, Listing } from './rows.ts';
 import { openS3Source, s3Prefix } from './s3-source.ts';
 
-/** @throws {WinnowError} INPUT_MISSING without such a bucket, STORE_DENIED, CONFIG_INVALID, STORE_UNAVAILABLE */
-export async function* scanS3Folder(root: string, extensions: ReadonlySet<string>, listing: Listing): AsyncIterable<FoundFiles> {
+/**
+ * @param after cursor of an earlier scan: the server lists what comes after it, and nothing before
+ * @throws {WinnowError} INPUT_MISSING without such a bucket, STORE_DENIED, CONFIG_INVALID, STORE_UNAVAILABLE
+ */
+export async function* scanS3Folder(root: string, extensions: ReadonlySet<string>, listing: Listing, after?: Cursor): AsyncIterable<FoundFiles> {
   const { bucket, prefix } = await openS3Source(root, listing.signal);
   const own = avoided(root, listing);
-  let passed = ''; // the hidden folder, or the store, that was counted last
-  for await (const entries of bucket.list(prefix)) {
+  let passed = after === undefined ? '' : passedAt(prefix, own, after.path); // the hidden folder, or the store, that was counted last
+  for await (const entries of bucket.list(prefix, after === undefined ? undefined : prefix + after.path)) {
     throwIfAborted(listing.signal);
     const paths: string[] = [];
     const sizes: number[] = [];
@@ -36,8 +40,15 @@ export async function* scanS3Folder(root: string, extensions: ReadonlySet<string
         listing.count('extension');
       }
     }
-    if (paths.length > 0) yield { paths, sizes: Float64Array.from(sizes) };
+    if (paths.length > 0) yield { paths, sizes: Float64Array.from(sizes), cursor: { path: lastKey(entries).slice(prefix.length) } };
   }
+}
+
+/** What a key that was looked at lies in, and what was counted with it. */
+function passedAt(prefix: string, own: string | null, path: string): string {
+  if (own !== null && (prefix + path).startsWith(own)) return own;
+  const hidden = HIDDEN.exec(path)?.[0];
+  return hidden?.endsWith('/') === true ? prefix + hidden : '';
 }
 
 /** Up to and with the first segment that begins with a dot. */

@@ -41,15 +41,16 @@ export function s3Prefix(location: string): string {
   return key === '' || key.endsWith('/') ? key : `${key}/`;
 }
 
-/** @throws {WinnowError} INPUT_MISSING unless what an entry or location names is there: a tar or list by its key, a prefix by what lies under it */
-export async function requireS3Path(location: string, source: NamedSource, signal: AbortSignal | undefined): Promise<void> {
+/**
+ * @returns bytes of a tar or list, null of a prefix
+ * @throws {WinnowError} INPUT_MISSING unless what an entry or location names is there: a tar or list by its key, a prefix by what lies under it
+ */
+export async function requireS3Path(location: string, source: NamedSource, signal: AbortSignal | undefined): Promise<number | null> {
   const isFile = source.kind === 'list' || source.kind === 'urls' ? location === source.entries[0] : source.kind === 'tars' && location !== source.location && extensionOf(s3Name(location)) === 'tar';
-  if (isFile) {
-    await openS3File(location, signal);
-    return;
-  }
+  if (isFile) return (await openS3File(location, signal)).sizeBytes;
   const { bucket, prefix } = await openS3Source(location, signal);
   if ((await bucket.probe(prefix)) === 'empty') throw new WinnowError('INPUT_MISSING', `Could not find ${s3Name(location)} of source ${source.name}: nothing lies under it`);
+  return null;
 }
 
 /**

@@ -7,17 +7,18 @@ import { realpath, stat } from 'node:fs/promises';
 import { WinnowError, throwIfAborted } from '../errors.ts';
 import { IMAGE_EXTENSIONS, type ImageRows, type NamedSource } from './image.ts';
 import { extensionOf, isInside, parentOf, sourceError } from './path.ts';
-import { type Listing, type RowBuffer, createRowBuffer } from './rows.ts';
+import { type Listing, ListingChanged, type RowBuffer, createRowBuffer } from './rows.ts';
 import { openS3Tar, s3TarsUnder } from './s3-tar.ts';
 import { s3Name } from './s3-source.ts';
 import { scanFolder } from './scan.ts';
 import { type TarBytes, type TarMember, openTar, tarMembers } from './tar-members.ts';
 import { isS3Uri } from '../store/s3-uri.ts';
 
-/** The images of a tars source: the tars in the order named, those of a folder sorted, members as they lie. */
+/** The images of a tars source: the tars in the order named, those of a folder sorted, members as they lie. Goes on before any tar. */
 export async function* listTars(source: NamedSource, listing: Listing): AsyncIterable<ImageRows> {
   const rows = createRowBuffer();
-  for await (const path of tarPaths(source, listing)) {
+  for (const path of await tarsToList(source, listing)) {
+    listing.mark?.({ path });
     const { tar, close } = await (isS3Uri(source.location) ? openS3Tar(source.location, path, listing.signal) : openTar(`${source.location}/${path}`));
     try {
       for await (const batch of listTar(tar, path, source, listing, rows)) yield batch;
@@ -40,7 +41,17 @@ export async function* listTar(tar: TarBytes, path: string, source: NamedSource,
   if (rows.rowCount > 0) yield rows.take();
 }
 
-async function* tarPaths(source: NamedSource, listing: Listing): AsyncIterable<string> {
+/** All are found before the first is listed, so that what was passed over beside them is counted before any place to go on from. */
+async function tarsToList(source: NamedSource, listing: Listing): Promise<string[]> {
+  const { after } = listing;
+  const paths = await tarPaths(source, after === undefined ? listing : { ...listing, count: () => undefined });
+  if (after === undefined) return paths;
+  const first = paths.indexOf(after.path);
+  if (first < 0) throw new ListingChanged(`Expected a tar ${after.path} in source ${source.name}, found none`);
+  return paths.slice(first);
+}
+
+async function tarPaths(source: NamedSource, listing: Listing): Promise<string[]> {
   const seen = new Set<string>();
   for (const entry of source.entries) {
     const prefix = entry.slice(source.location.length).replace(/^\//, '');
@@ -48,9 +59,9 @@ async function* tarPaths(source: NamedSource, listing: Listing): AsyncIterable<s
     for await (const path of found) {
       if (seen.has(path)) throw new WinnowError('CONFIG_INVALID', `Expected every tar of source ${source.name} to be named once, got ${path} twice`);
       seen.add(path);
-      yield path;
     }
   }
+  return [...seen];
 }
 
 async function* tarsUnder(entry: string, prefix: string, source: NamedSource, listing: Listing): AsyncIterable<string> {

@@ -50,11 +50,11 @@ export function hashOf(value: unknown): string {
   return createHash('sha256').update(canonicalJson(value)).digest('hex');
 }
 
-/** Null when the stage has not been completed. @throws {WinnowError} FORMAT_VERSION, INPUT_MALFORMED */
+/** Null when the stage has not been completed. @throws {WinnowError} FORMAT_VERSION, INPUT_MALFORMED, CHECKSUM_MISMATCH */
 export async function readManifest<M extends Manifest = Manifest>(store: Store, path: string): Promise<StoredManifest<M> | null> {
   const key = `${path}/manifest.json`;
   if ((await store.head(key)) === null) return null;
-  const bytes = await store.read(key);
+  const bytes = await readStored(store, key);
   let value: M;
   try {
     value = JSON.parse(new TextDecoder().decode(bytes)) as M;
@@ -88,7 +88,7 @@ export async function writeManifest<M extends Manifest>(store: Store, path: stri
  * @throws {WinnowError} CHECKSUM_MISMATCH when the bytes are not those the stage wrote
  */
 export async function readPart(store: Store, part: Part): Promise<Uint8Array> {
-  const bytes = await store.read(part.path);
+  const bytes = await readStored(store, part.path);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   if (bytes.byteLength !== part.bytes || sha256 !== part.sha256) {
     throw new WinnowError('CHECKSUM_MISMATCH', `Expected ${part.bytes} bytes with SHA-256 ${part.sha256.slice(0, 12)}… in ${part.path}, got ${bytes.byteLength} with ${sha256.slice(0, 12)}…: run again with --force ${stageOf(part.path)}`, {
@@ -96,6 +96,14 @@ export async function readPart(store: Store, part: Part): Promise<Uint8Array> {
     });
   }
   return bytes;
+}
+
+/** An object store keeps hashes of its own, so it notices first; what to do is the same. */
+async function readStored(store: Store, key: string): Promise<Uint8Array> {
+  return store.read(key).catch((cause: unknown) => {
+    if (!(cause instanceof WinnowError) || cause.code !== 'CHECKSUM_MISMATCH') throw cause;
+    throw new WinnowError('CHECKSUM_MISMATCH', `${cause.message}: run again and, if that does not help, with --force ${stageOf(key)}`, { details: { path: key }, cause });
+  });
 }
 
 /** The stage that made a key, as `--force` names it. */
@@ -116,7 +124,7 @@ export async function writePart(store: Store, folder: string, before: readonly P
 }
 
 /** Rows of a table, from its parts. */
-export function rowCountOf(parts: readonly Part[]): number {
+export function rowCountOf(parts: readonly Pick<Part, 'firstRow' | 'rowCount'>[]): number {
   const last = parts.at(-1);
   return last === undefined ? 0 : last.firstRow + last.rowCount;
 }

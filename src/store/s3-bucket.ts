@@ -25,7 +25,8 @@ export interface S3Bucket {
   read(key: string, options?: Omit<ReadOptions, 'signal'>): Promise<ReadBytes>;
   write(key: string, bytes: Uint8Array | AsyncIterable<Uint8Array>): Promise<Written>;
   head(key: string): Promise<StoreEntry | null>;
-  list(prefix: string): AsyncGenerator<readonly StoreEntry[]>;
+  /** Ascending by code units. @param startAfter `lastKey` of a batch of an earlier listing */
+  list(prefix: string, startAfter?: string): AsyncGenerator<readonly StoreEntry[]>;
   remove(keys: readonly string[]): Promise<void>;
   /** Runs a call of this bucket, with its failure as a coded error. */
   attempt<T>(verb: string, key: string, action: () => Promise<T>): Promise<T>;
@@ -65,7 +66,7 @@ export async function openS3Bucket(bucket: string, { s3 = {}, signal: given, lim
           throw error;
         }
       }),
-    list: (prefix) => listKeys((query) => page(query), prefix),
+    list: (prefix, startAfter) => listKeys((query) => page(query), prefix, undefined, startAfter),
     remove: (keys) => attempt('remove', keys[0] ?? '', () => removeKeys(connection, bucket, keys, live())),
   };
 }

@@ -23,10 +23,20 @@ export interface ListPage {
 
 export type ListPages = (query: ListQuery) => Promise<ListPage>;
 
-/** Batches of entries under a prefix, ascending by code units. @param pagesAhead fetched before they are wanted, in all */
-export async function* listKeys(pages: ListPages, prefix: string, pagesAhead = 16): AsyncGenerator<readonly StoreEntry[]> {
+/**
+ * Batches of entries under a prefix, ascending by code units.
+ *
+ * @param pagesAhead fetched before they are wanted, in all
+ * @param startAfter `lastKey` of a batch of an earlier listing: gives the batches' entries that came after it
+ */
+export async function* listKeys(pages: ListPages, prefix: string, pagesAhead = 16, startAfter = ''): AsyncGenerator<readonly StoreEntry[]> {
   const walk: Walk = { pages, credits: { free: pagesAhead }, ahead: Math.max(1, pagesAhead >> 1) };
-  yield* inCodeUnitOrder(ascending(walkPrefix(walk, prefix, '')), prefix.length);
+  yield* inCodeUnitOrder(ascending(walkPrefix(walk, prefix, startAfter), startAfter), prefix.length);
+}
+
+/** The key of a batch that the server lists last. No batch ends amid keys that the two orders place otherwise, so all before it are known. */
+export function lastKey(entries: readonly StoreEntry[]): string {
+  return entries.reduce((last, { key }) => (compareUtf8(key, last) > 0 ? key : last), '');
 }
 
 interface Walk {
@@ -166,8 +176,8 @@ function fetchAhead(source: Batches, credits: { free: number }): Batches {
 }
 
 /** @throws {WinnowError} STORE_UNAVAILABLE when the server's pages are out of order: rows would be numbered by chance */
-async function* ascending(batches: Batches): Batches {
-  let last: string | null = null;
+async function* ascending(batches: Batches, startAfter: string): Batches {
+  let last: string | null = startAfter === '' ? null : startAfter;
   for await (const entries of batches) {
     for (const { key } of entries) {
       if (last !== null && compareUtf8(last, key) >= 0) {

@@ -1,9 +1,11 @@
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openByteReader } from '../../src/ingest/bytes.ts';
 import { type NamedSource, SourceConfig } from '../../src/ingest/image.ts';
 import { listSource, resolveSources } from '../../src/ingest/ingest.ts';
-import { rowAt } from '../../src/ingest/rows.ts';
+import { type Counts, type Cursor, addCount, rowAt } from '../../src/ingest/rows.ts';
+import { scanS3Folder } from '../../src/ingest/s3-scan.ts';
 import { type S3Bucket, openS3Bucket } from '../../src/store/s3-bucket.ts';
 import { type S3Server, startS3Server } from '../helpers/s3-server.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
@@ -67,6 +69,43 @@ describe('a folder in a bucket', () => {
     const { rows, counts } = await listRemote({ folder }, `${folder}/store`);
     expect(rows.map(({ path }) => path)).toEqual(['a.jpg', 'storey/b.jpg']);
     expect(counts).toEqual({ store: 1 });
+  });
+
+  it('goes on from any place with the rows and counts that come after it, amid a hidden folder or the store too', async (test) => {
+    const fresh = await startS3Server(); // it looks for its files once, at the first call
+    test.onTestFinished(() => fresh.close());
+    if (fresh.folder === null) return test.skip('only s3rver keeps objects as files that can be made here');
+    const prefix = fresh.prefix('pool');
+    const number = (i: number): string => String(i).padStart(4, '0');
+    const below = { 'a/': 700, 'b/.h/': 900, 'c/': 300, 'd/store/': 1200, 'd/x/': 200, 'e！/': 20, 'e\u{1F600}/': 20 };
+    for (const [folder, count] of Object.entries(below)) {
+      const path = join(fresh.folder!, fresh.otherBucket, prefix, folder);
+      await mkdir(path, { recursive: true });
+      await Promise.all(Array.from({ length: count }, (_, i) => [writeFile(join(path, `${number(i)}.${i % 9 === 0 ? 'txt' : 'jpg'}._S3rver_object`), 'x'), writeFile(join(path, `${number(i)}.${i % 9 === 0 ? 'txt' : 'jpg'}._S3rver_object.md5`), '9dd4e461268c8034f5c8564e155c67a6')]).flat());
+    }
+    const folder = `s3://${fresh.otherBucket}/${prefix}`;
+    const { location } = resolveSources([SourceConfig.parse({ folder })], '/nowhere', fresh.s3)[0]!;
+    const scanned = async (after?: Cursor): Promise<{ paths: string[]; counts: Counts; places: { cursor: Cursor | undefined; rows: number; counts: Counts }[] }> => {
+      const [paths, counts, places]: [string[], Counts, { cursor: Cursor | undefined; rows: number; counts: Counts }[]] = [[], {}, []];
+      const listing = { signal: undefined, avoid: `${folder}/d/store`, count: (reason: keyof Counts, times?: number) => addCount(counts, reason, times) };
+      for await (const found of scanS3Folder(location, new Set(['jpg']), listing, after)) {
+        paths.push(...found.paths);
+        places.push({ cursor: found.cursor, rows: paths.length, counts: { ...counts } });
+      }
+      return { paths, counts, places };
+    };
+    const whole = await scanned();
+    expect(whole.paths).toEqual([...whole.paths].sort());
+    expect(whole.counts).toMatchObject({ hidden: 1, store: 1 });
+    expect(whole.places.length).toBeGreaterThan(2);
+    expect(whole.places.some(({ cursor }) => cursor!.path.startsWith('b/.h/') || cursor!.path.startsWith('d/store/'))).toBe(true);
+    for (const { cursor, rows, counts } of whole.places) {
+      const rest = await scanned(cursor);
+      expect(rest.paths).toEqual(whole.paths.slice(rows));
+      const sum = { ...counts };
+      for (const [reason, times] of Object.entries(rest.counts)) addCount(sum, reason as keyof Counts, times);
+      expect(sum).toEqual(whole.counts);
+    }
   });
 
   it('says in one sentence that there is no such bucket', async () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type ListPages, compareUtf8, listKeys } from '../../src/store/s3-list.ts';
+import { type ListPages, compareUtf8, lastKey, listKeys } from '../../src/store/s3-list.ts';
 
 interface Counted {
   readonly pages: ListPages;
@@ -24,13 +24,13 @@ function paging(keys: readonly string[], pageKeys: number): Counted {
         .filter((key) => key.startsWith(prefix) && Buffer.compare(Buffer.from(key), Buffer.from(startAfter)) > 0)
         .map((key) => (folded === true && key.indexOf('/', prefix.length) >= 0 ? key.slice(0, key.indexOf('/', prefix.length) + 1) : key));
       const distinct = items.filter((item, i) => item !== items[i - 1]);
-      const from = token === undefined ? 0 : Number(token);
+      const from = token === undefined ? 0 : distinct.indexOf(token) + 1; // a token stands for a place, whatever the first page began after
       const page = distinct.slice(from, from + pageKeys);
       const isFolded = (item: string): boolean => folded === true && item.indexOf('/', prefix.length) >= 0;
       return {
         entries: page.filter((item) => !isFolded(item)).map((key) => ({ key, sizeBytes: key.length })),
         prefixes: page.filter(isFolded),
-        token: from + pageKeys < distinct.length ? String(from + pageKeys) : null,
+        token: from + pageKeys < distinct.length ? distinct[from + pageKeys - 1]! : null,
       };
     },
   };
@@ -54,6 +54,32 @@ describe('keys listed from pages', () => {
       }),
       { numRuns: 400 },
     );
+  });
+
+  it('go on after any batch with the keys that an unbroken listing has after it', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.uniqueArray(key, { minLength: 1, maxLength: 60 }), fc.integer({ min: 1, max: 9 }), fc.constantFrom('', 'a', 'a/', 'b/'), fc.integer({ min: 0, max: 20 }), async (keys, pageKeys, prefix, ahead) => {
+        const { pages } = paging(keys, pageKeys);
+        const expected = keys.filter((one) => one.startsWith(prefix)).sort();
+        let before = 0;
+        for await (const entries of listKeys(pages, prefix, ahead)) {
+          before += entries.length;
+          const rest: string[] = [];
+          for await (const more of listKeys(pages, prefix, ahead, lastKey(entries))) rest.push(...more.map((entry) => entry.key));
+          expect(rest).toEqual(expected.slice(before));
+        }
+        expect(before).toBe(expected.length);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it('are refused from a server that begins them from the start again', async () => {
+    const { pages } = paging(['a', 'b', 'c'], 10);
+    const listed = async (): Promise<void> => {
+      for await (const _ of listKeys(({ startAfter: _, ...query }) => pages(query), '', 4, 'b')) expect.unreachable();
+    };
+    await expect(listed()).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', message: expect.stringMatching(/got "a" after "b"/) });
   });
 
   it('come from several large folders at once, within the pages allowed ahead', async () => {
