@@ -5,8 +5,9 @@
  * The rule in three sentences. Leaves hold 5½ images on average, those of one or two images are merged into their
  * neighbours, and the target is shared evenly over half as many clusters above them: that is where balance is gained on
  * long tails and hardly lost anywhere else. Large clusters keep a floor of their proportional share, a small one in large
- * pools whose dense regions are much denser than the rest. A pilot on a sample looks whether the selection would crowd into
- * few of many regions found without the tree, and if so raises the floor until it does not.
+ * pools whose dense regions are much denser than the rest, and whose neighbours look as those of photographs do: elsewhere
+ * density need not mean frequency, and the selection stays near proportional. A pilot on a sample looks whether the
+ * selection would crowd into few of many regions found without the tree, and if so raises the floor until it does not.
  */
 import type { EmbeddingsManifest } from '../embed/embedding.ts';
 import { drawDistinct, randomStream } from '../random.ts';
@@ -19,7 +20,7 @@ import { kmeans } from './kmeans.ts';
 import { searchEngine } from './level.ts';
 import { buildPilot } from './pilot.ts';
 import { type Points, memoryPoints, openEmbeddingPoints } from './points.ts';
-import { densitySpread } from './spread.ts';
+import { type PoolShape, poolShape } from './spread.ts';
 
 /** Images that a cluster of level 2, where the target is shared, has on average. Level 1 has half of it. */
 const IMAGES_PER_CLUSTER = 11;
@@ -46,9 +47,19 @@ const FLOOR_CHANCE = 14;
 const FLOOR_EVEN = 0.45;
 const SPREAD_EVEN = 2;
 const SPREAD_TAIL = 2.5;
-/** Beyond, distances follow something else than concepts (weak embeddings, classes that are merely wide). */
-const SPREAD_WILD = 3.7;
-const FLOOR_WILD = 2;
+/**
+ * Where even quotas have been seen to help and never to harm by more than 3 %: photographs of many concepts under a
+ * self-supervised model. Outside (weak or few-dimensional vectors, mixtures of clouds, noise), a dense region can be a
+ * concept that is merely tight: the same vectors, labelled by cloud, would want the opposite. There FLOOR_UNTRUSTED keeps
+ * what is gained without risk.
+ */
+const TRUSTED = { spread: [1.2, 3.5], dimension: [19, 28], contrast: [0.755, 0.9], hubness: [0.75, 1.05] } as const;
+const FLOOR_UNTRUSTED = 3;
+/** Copies make a cluster of each image they repeat, which even quotas would fill first. */
+const COPIES_MAX = 0.05;
+const FLOOR_COPIES = 8;
+/** From this floor on the leaves share the target themselves: a cluster of level 2 would still split its quota evenly over leaves of copies. */
+const FLOOR_LEAVES = 8;
 /** Floors to try on a suspect pool, gentlest last: at 8 the selection is proportional to the pool in all but name. */
 const FLOORS = [0.5, 1, 2, 4, 8] as const;
 /**
@@ -84,27 +95,32 @@ interface Choice {
 }
 
 /**
- * The smallest floor that does no harm: the usual one for n images and their spread unless the pilot is suspicious, and
- * then the first that is as even as the pool to 1.5 %.
+ * The smallest floor that does no harm: the usual one for n images and the shape of the pool unless the pilot is
+ * suspicious, and then the first that is as even as the pool to 1.5 %.
  *
- * @param spread as `densitySpread` gives it
+ * @param shape as `poolShape` gives it
  * @param evennessOf increasing in the floor but for noise; asked only for the floors that are tried
  */
-export function chooseFloor(n: number, spread: number | null, evennessOf: EvennessOf): Choice {
-  const usual = round(Math.max(floorOfSpread(spread), FLOOR_CHANCE / Math.sqrt(n)));
+export function chooseFloor(n: number, shape: PoolShape | null, evennessOf: EvennessOf): Choice {
+  const { least, why } = floorOfShape(shape);
+  const usual = round(Math.max(least, FLOOR_CHANCE / Math.sqrt(n)));
   const evenness = evennessOf(usual);
-  const dense = spread === null ? '' : `the densest tenth is ${Math.exp(spread).toPrecision(2)} times as dense as the median, and `;
-  const seen = `${dense}a pilot's selection is ${Math.round(evenness * 100)} % as even over flat clusters as the pool`;
-  if (evenness >= EVENNESS_SUSPECT) return { floor: usual, reason: `${seen}: large clusters keep the usual floor for such ${n} images, ${usual}` };
+  const seen = `${why}, and a pilot's selection is ${Math.round(evenness * 100)} % as even over flat clusters as the pool`;
+  if (evenness >= EVENNESS_SUSPECT) return { floor: usual, reason: `${seen}: large clusters keep the floor for such ${n} images, ${usual}` };
   const floor = FLOORS.find((one) => one > usual && evennessOf(one) >= EVENNESS_SAFE) ?? Math.max(usual, FLOORS.at(-1)!);
   return { floor, reason: `${seen}, so even quotas would crowd it into sparse regions: large clusters keep a floor of ${floor}` };
 }
 
-function floorOfSpread(spread: number | null): number {
-  if (spread === null) return FLOOR_MIN;
-  if (spread > SPREAD_WILD) return FLOOR_WILD;
+/** The floor of a large pool, and what speaks for it. */
+function floorOfShape(shape: PoolShape | null): { least: number; why: string } {
+  if (shape === null) return { least: FLOOR_UNTRUSTED, why: 'too few different images to tell how densities differ' };
+  const { spread, copies } = shape;
+  if (copies > COPIES_MAX) return { least: FLOOR_COPIES, why: `${Math.round(copies * 100)} % of the images have a copy (de-duplicate first), so the selection stays proportional` };
+  const odd = (Object.keys(TRUSTED) as (keyof typeof TRUSTED)[]).find((key) => shape[key] < TRUSTED[key][0] || shape[key] > TRUSTED[key][1]);
+  const dense = `the densest tenth is ${Math.exp(spread).toPrecision(2)} times as dense as the median`;
+  if (odd !== undefined) return { least: FLOOR_UNTRUSTED, why: `${dense}, but a ${odd} of ${shape[odd].toPrecision(2)} is unlike that of photographs, so density may not mean frequency` };
   const evenness = Math.max(0, Math.min(1, (SPREAD_TAIL - spread) / (SPREAD_TAIL - SPREAD_EVEN)));
-  return FLOOR_MIN + evenness * (FLOOR_EVEN - FLOOR_MIN);
+  return { least: FLOOR_MIN + evenness * (FLOOR_EVEN - FLOOR_MIN), why: dense };
 }
 
 function round(floor: number): number {
@@ -123,9 +139,10 @@ export async function chooseLevels(context: RunContext, embeddings: StoredManife
   const { policy, minSize } = config.outliers;
   const outliers = { policy: policy === 'auto' ? OUTLIERS.policy : policy, minSize: minSize === 'auto' ? OUTLIERS.minSize : minSize };
   const sample = await samplePoints(context, embeddings, n);
-  const spread = await densitySpread(sample, await searchEngine(context), randomStream(context.seed, 'cluster', 'pilot-spread'), context.signal);
-  const { floor, reason } = chooseFloor(n, spread, await runPilot(sample, n, levels.slice(0, depth), outliers, config, context));
-  return { levels, draw: { depth, floor }, outliers, reasons: [`${levels.join(' / ')} clusters; the target is shared over level ${depth}`, reason] };
+  const shape = await poolShape(sample, await searchEngine(context), randomStream(context.seed, 'cluster', 'pilot-spread'), context.signal);
+  const { floor, reason } = chooseFloor(n, shape, await runPilot(sample, n, levels.slice(0, depth), outliers, config, context));
+  const draw = { depth: floor < FLOOR_LEAVES ? depth : 1, floor };
+  return { levels, draw, outliers, reasons: [`${levels.join(' / ')} clusters; the target is shared over level ${draw.depth}`, reason] };
 }
 
 /** Keyed sample of the pool, in memory. */

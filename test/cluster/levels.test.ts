@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ClusterConfig } from '../../src/cluster/config.ts';
 import { chooseFloor, chooseLevels, levelsFor } from '../../src/cluster/levels.ts';
+import type { PoolShape } from '../../src/cluster/spread.ts';
 import { SILENT } from '../../src/log.ts';
 import { randomStream } from '../../src/random.ts';
 import type { RunContext } from '../../src/run/stage.ts';
@@ -46,8 +47,8 @@ describe('levelsFor', () => {
 
 describe('chooseFloor', () => {
   const LARGE = 100_000;
-  /** The spread of a long tail. */
-  const TAIL = 3;
+  /** A long tail of photographs. */
+  const TAIL: PoolShape = { spread: 3, dimension: 24, copies: 0, contrast: 0.78, hubness: 0.9 };
   /** A pool that even quotas make `loss` less even, less so the larger the floor. */
   const losing = (loss: number) => (floor: number) => 1 - loss / (1 + floor) ** 2;
 
@@ -66,7 +67,23 @@ describe('chooseFloor', () => {
   });
 
   it('is gentler where densities hardly differ, and where they differ beyond belief', () => {
-    expect([0.5, 2, 2.25, 2.5, 3.5, null, 4].map((spread) => chooseFloor(LARGE, spread, () => 1).floor)).toEqual([0.45, 0.45, 0.35, 0.25, 0.25, 0.25, 2]);
+    expect([0.5, 1.5, 2, 2.25, 2.5, 3.5, 4].map((spread) => chooseFloor(LARGE, { ...TAIL, spread }, () => 1).floor)).toEqual([3, 0.45, 0.45, 0.35, 0.25, 0.25, 3]);
+  });
+
+  it('stays near proportional where neighbours are not those of photographs, and says what is odd', () => {
+    for (const odd of [{ dimension: 12 }, { dimension: 40 }, { contrast: 0.5 }, { contrast: 0.95 }, { hubness: 0.5 }, { hubness: 1.4 }]) {
+      const { floor, reason } = chooseFloor(LARGE, { ...TAIL, ...odd }, () => 1);
+      expect(floor).toBe(3);
+      expect(reason).toContain(`a ${Object.keys(odd)[0]} of ${Object.values(odd)[0]}`);
+    }
+    expect(chooseFloor(LARGE, null, () => 1).floor).toBe(3);
+  });
+
+  it('is proportional where images repeat', () => {
+    expect(chooseFloor(LARGE, { ...TAIL, copies: 0.04 }, () => 1).floor).toBe(0.25);
+    const { floor, reason } = chooseFloor(LARGE, { ...TAIL, copies: 0.15 }, () => 1);
+    expect(floor).toBe(8);
+    expect(reason).toMatch(/15 % of the images have a copy/);
   });
 
   it('raises the floor of a suspect pool to the first that is as even as the pool, or to the last', () => {
@@ -122,19 +139,23 @@ describe('chooseLevels', () => {
   /** Half of the pool is one diverse concept: even quotas would leave next to nothing to the twenty others. */
   const wide = drawPool([{ images: 800, spread: 1.5 }, ...Array.from({ length: 20 }, () => ({ images: 40, spread: 0.4 }))], D);
 
-  it('takes a usual floor on a long tail', async () => {
+  it('stays near proportional on clouds that only look long-tailed, and says why', async () => {
     const n = longTailed.length / D;
     const plan = await choose(longTailed);
-    expect(plan).toMatchObject({ levels: levelsFor(n), draw: { depth: 2 }, outliers: { policy: 'merge', minSize: 3 } });
-    expect(plan.draw.floor).toBeGreaterThanOrEqual(Math.round(1400 / Math.sqrt(n)) / 100);
-    expect(plan.draw.floor).toBeLessThanOrEqual(0.45);
+    expect(plan).toMatchObject({ levels: levelsFor(n), draw: { depth: 2, floor: 3 }, outliers: { policy: 'merge', minSize: 3 } });
     expect(plan.reasons).toHaveLength(2);
+    expect(plan.reasons[1]).toMatch(/unlike that of photographs/);
   });
 
-  it('raises the floor where one diverse concept would take the budget', async () => {
-    const { draw, reasons } = await choose(wide);
-    expect(draw.floor).toBeGreaterThanOrEqual(1);
-    expect(reasons[1]).toMatch(/crowd/);
+  it('keeps a high floor where one diverse concept would take the budget', async () => {
+    expect((await choose(wide)).draw.floor).toBeGreaterThanOrEqual(3);
+  });
+
+  it('sees images that repeat', async () => {
+    const repeated = Float32Array.from([...longTailed, ...longTailed.subarray(0, 200 * D)]);
+    const { draw, reasons } = await choose(repeated);
+    expect(draw.floor).toBe(8);
+    expect(reasons[1]).toMatch(/copy/);
   });
 
   it('is a function of the vectors and the seed', async () => {
@@ -153,6 +174,17 @@ describe('chooseLevels', () => {
 
   it('leaves outliers to the recipe where it says so', async () => {
     expect((await choose(longTailed.slice(0, 300 * D), { outliers: { policy: 'set-aside', minSize: 2 } })).outliers).toEqual({ policy: 'set-aside', minSize: 2 });
+  });
+
+  it('shares the target over the leaves themselves where images have copies', async () => {
+    const some = longTailed.slice(0, 400 * D);
+    const twice = new Float32Array(2 * some.length);
+    twice.set(some);
+    twice.set(some, some.length);
+    const { draw, reasons } = await choose(twice);
+    expect(draw).toEqual({ depth: 1, floor: 8 });
+    expect(reasons[0]).toMatch(/level 1$/);
+    expect(reasons[1]).toMatch(/100 % of the images have a copy/);
   });
 
   it('survives a pool of equal vectors', async () => {
