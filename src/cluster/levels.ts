@@ -48,16 +48,15 @@ const FLOOR_EVEN = 0.45;
 const SPREAD_EVEN = 2;
 const SPREAD_TAIL = 2.5;
 /**
- * Where even quotas have been seen to help and never to harm by more than 3 %: photographs of many concepts under a
- * self-supervised model. Outside (weak or few-dimensional vectors, mixtures of clouds, noise), a dense region can be a
- * concept that is merely tight: the same vectors, labelled by cloud, would want the opposite. There FLOOR_UNTRUSTED keeps
- * what is gained without risk.
+ * Where even quotas have been seen to help and never to harm by more than 3 %: photographs of many concepts under the
+ * model of the evaluation data. Outside (weak or few-dimensional vectors, mixtures of clouds, noise), a dense region can be a
+ * concept that is merely tight: the same vectors, labelled by cloud, would want the opposite. There the selection stays
+ * proportional.
  */
 const TRUSTED = { spread: [1.2, 3.5], dimension: [19, 28], contrast: [0.755, 0.9], hubness: [0.75, 1.05] } as const;
-const FLOOR_UNTRUSTED = 3;
 /** Copies make a cluster of each image they repeat, which even quotas would fill first. */
 const COPIES_MAX = 0.05;
-const FLOOR_COPIES = 8;
+const FLOOR_UNTRUSTED = 8;
 /** From this floor on the leaves share the target themselves: a cluster of level 2 would still split its quota evenly over leaves of copies. */
 const FLOOR_LEAVES = 8;
 /** Floors to try on a suspect pool, gentlest last: at 8 the selection is proportional to the pool in all but name. */
@@ -115,7 +114,7 @@ export function chooseFloor(n: number, shape: PoolShape | null, evennessOf: Even
 function floorOfShape(shape: PoolShape | null): { least: number; why: string } {
   if (shape === null) return { least: FLOOR_UNTRUSTED, why: 'too few different images to tell how densities differ' };
   const { spread, copies } = shape;
-  if (copies > COPIES_MAX) return { least: FLOOR_COPIES, why: `${Math.round(copies * 100)} % of the images have a copy (de-duplicate first), so the selection stays proportional` };
+  if (copies > COPIES_MAX) return { least: FLOOR_UNTRUSTED, why: `${Math.round(copies * 100)} % of the images have a copy (de-duplicate first), so the selection stays proportional` };
   const odd = (Object.keys(TRUSTED) as (keyof typeof TRUSTED)[]).find((key) => shape[key] < TRUSTED[key][0] || shape[key] > TRUSTED[key][1]);
   const dense = `the densest tenth is ${Math.exp(spread).toPrecision(2)} times as dense as the median`;
   if (odd !== undefined) return { least: FLOOR_UNTRUSTED, why: `${dense}, but a ${odd} of ${shape[odd].toPrecision(2)} is unlike that of photographs, so density may not mean frequency` };
