@@ -113,13 +113,21 @@ function offered(kind: AnyTask): TaskKind<never, unknown> {
       const providers = settings.providers.filter((name) => config.providers === null || config.providers.includes(name));
       if (providers.length === 0) throw new WinnowError('PROVIDER_UNAVAILABLE', `Expected a worker with one of the providers ${settings.providers.join(', ')}, this one offers ${config.providers?.join(', ')}`);
       const narrowed = { ...(payload as EmbedPayload), config: { ...settings, providers } };
-      const { provenance } = await openEncoder(model, narrowed.config, env);
+      const { provenance } = await openEncoder(model, narrowed.config, env).catch((error: unknown) => {
+        throw ownFault(error);
+      });
       if (hashOf(provenance) !== hashOf(encoder)) {
         throw new WinnowError('PROVIDER_UNAVAILABLE', `Expected the encoder that the driver has (${describeEncoder(encoder)}), this worker has another (${describeEncoder(provenance)}): vectors would differ`);
       }
       return kind.run(narrowed as never, env);
     },
   };
+}
+
+/** The driver opened this model, so what keeps it from being opened here (a folder that was copied in part, other files) is this machine's fault. */
+function ownFault(error: unknown): unknown {
+  if (!(error instanceof WinnowError) || error.code === 'MODEL_UNAVAILABLE' || error.code === 'PROVIDER_UNAVAILABLE') return error;
+  return new WinnowError('MODEL_UNAVAILABLE', `This worker cannot open a model that the driver could: ${error.message}`, { cause: error });
 }
 
 function describeEncoder(provenance: Readonly<Record<string, unknown>> | null): string {

@@ -22,7 +22,7 @@ export function ownerName(): string {
   return `${process.pid}@${hostname()}`;
 }
 
-/** Removes unfinished files of owners that are gone. */
+/** Removes what owners that are gone left unfinished. */
 export async function clearAbandoned(temporary: string): Promise<void> {
   let now: number | null = null;
   for (const name of await readdir(temporary)) {
@@ -34,7 +34,7 @@ export async function clearAbandoned(temporary: string): Promise<void> {
       const written = await stat(path).then(({ mtimeMs }) => mtimeMs, () => null);
       if (written === null || now - written < ABANDONED_MS) continue;
     } else if (isAlive(pid)) continue;
-    await rm(path, { force: true });
+    await rm(path, { recursive: true, force: true }); // a folder: one that was being removed
   }
 }
 

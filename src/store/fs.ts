@@ -63,7 +63,7 @@ export async function openFsStore(root: string, { readOnly = false }: { readonly
       }
     },
     list: (prefix) => listFiles(base, prefix),
-    remove: (key) => attempt('remove', key, () => rm(pathOf(key), { recursive: true, force: true })),
+    remove: (key) => attempt('remove', key, () => removeWhole(pathOf(key), join(temporary, `${owner}${writes++}`))),
   };
 }
 
@@ -149,6 +149,17 @@ async function writeFully(file: FileHandle, chunk: Uint8Array): Promise<void> {
     const { bytesWritten } = await file.write(chunk, written, chunk.byteLength - written);
     written += bytesWritten;
   }
+}
+
+/** Moved out of the way first: a task that was delivered twice may still write into a folder, which then is never empty. */
+async function removeWhole(path: string, aside: string): Promise<void> {
+  const isAside = await rename(path, aside).then(
+    () => true,
+    (error: unknown) => (isNodeError(error) && error.code === 'ENOENT' ? null : false),
+  );
+  if (isAside === null) return; // one that came since is not this call's to remove
+  // A mount point cannot be moved. A write that had found the folder before it was moved may still come: tried again then.
+  await rm(isAside ? aside : path, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
 }
 
 /** Depth first with sorted names; a folder sorts as `name/`, so that keys come out in code-unit order. */

@@ -10,7 +10,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { WinnowError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { S3Bucket, S3BucketOptions } from './s3-bucket.ts';
-import { s3ErrorName } from './s3-errors.ts';
+import { S3Fault, s3ErrorName } from './s3-errors.ts';
+import { SHA256_METADATA } from './s3-read.ts';
+import { plainS3Uri } from './s3-uri.ts';
 import { S3_TEMPORARY, openPrefix } from './s3.ts';
 import { putObject } from './s3-write.ts';
 
@@ -120,12 +122,19 @@ async function take(bucket: S3Bucket, at: { bucket: string; key: string }, name:
 /** @returns null when there is none */
 async function readLock(bucket: S3Bucket, at: { bucket: string; key: string }): Promise<{ holder: Beating; etag: string; ageMs: number } | null> {
   const { sdk, retrier, once } = bucket.connection;
+  let strange: string | null = null;
   return bucket.attempt('read', at.key, async () => {
     try {
       return await retrier.run(() =>
         once(async ({ client, options }) => {
           const answer = await client.send(new sdk.GetObjectCommand({ Bucket: at.bucket, Key: at.key }), options);
           const text = await answer.Body!.transformToString();
+          const noted = answer.Metadata?.[SHA256_METADATA];
+          // Flipped on the way, it would be nobody's lock, for anyone to take; twice the same, it is so in the store.
+          if (noted !== undefined && noted !== createHash('sha256').update(text).digest('hex') && text !== strange) {
+            strange = text;
+            throw new S3Fault('flipped', `the bytes of ${plainS3Uri(at.bucket, at.key)} are not those that were written`);
+          }
           return { holder: parseLock(text), etag: answer.ETag ?? '', ageMs: Date.now() - (answer.LastModified?.getTime() ?? 0) };
         }),
       );

@@ -1,7 +1,8 @@
 /**
  * Reads objects and ranges of them. A whole object is checked against the SHA-256 that its writer noted, or against its
  * ETag where that is an MD5. S3 gives nothing to check the bytes of a range by: TLS keeps them, and over plain HTTP a range is
- * fetched twice and compared. What arrives short, changed or too slowly is fetched again.
+ * fetched until two fetches agree, or with the whole object where that is small. What arrives short, changed or too slowly is
+ * fetched again.
  */
 import { createHash } from 'node:crypto';
 import type { GetObjectCommandOutput } from '@aws-sdk/client-s3';
@@ -34,8 +35,8 @@ export async function readObject(connection: S3Connection, at: S3Key, options: R
   const { range, signal } = options;
   if (range === undefined) return readWhole(connection, at, options);
   if (range.length === 0) return readNothing(connection, at, range.offset, signal);
-  const read = (): Promise<Uint8Array> => readRange(connection, at, range.offset, range.length, signal);
-  return { status: 'ok', bytes: connection.isEncrypted ? await read() : await agreed(read, at) };
+  const read = (): Promise<RangeBytes> => readRange(connection, at, range.offset, range.length, signal);
+  return { status: 'ok', bytes: connection.isEncrypted ? (await read()).bytes : await agreed(connection, at, read, range, signal) };
 }
 
 /** MD5 of the object where the ETag is one, or null: not of parts, and not of objects under keys of KMS or the client. */
@@ -44,10 +45,13 @@ export function md5Of({ ETag, ServerSideEncryption, SSECustomerAlgorithm }: { ET
   return /^"?([0-9a-f]{32})"?$/.exec(ETag ?? '')?.[1] ?? null;
 }
 
-async function readWhole(connection: S3Connection, at: S3Key, { sizeBytesMax = Number.POSITIVE_INFINITY, attempts, signal }: ReadOptions): Promise<ReadBytes> {
+/** `isChecked`: the bytes are those of a hash that the server keeps. */
+type WholeBytes = ReadBytes & { readonly isChecked: boolean };
+
+async function readWhole(connection: S3Connection, at: S3Key, { sizeBytesMax = Number.POSITIVE_INFINITY, attempts, signal }: ReadOptions): Promise<WholeBytes> {
   const { limits, sdk, retrier } = connection;
   let seen: string | null = null;
-  return retrier.run<ReadBytes>(
+  return retrier.run<WholeBytes>(
     async () => {
       const got = await connection.once(
         async ({ client, options, allow }) => {
@@ -62,10 +66,10 @@ async function readWhole(connection: S3Connection, at: S3Key, { sizeBytesMax = N
         },
         { signal },
       );
-      if (got.sizeBytes > sizeBytesMax) return { status: 'too-large', sizeBytes: got.sizeBytes };
+      if (got.sizeBytes > sizeBytesMax) return { status: 'too-large', sizeBytes: got.sizeBytes, isChecked: false };
       const bytes = got.bytes ?? (await readPieces(connection, at, got.sizeBytes, got.answer.ETag, signal));
       const strange = strangeHash(bytes, got.answer, seen);
-      if (strange === null) return { status: 'ok', bytes };
+      if (strange === null) return { status: 'ok', bytes, isChecked: got.answer.Metadata?.[SHA256_METADATA] !== undefined || md5Of(got.answer) !== null };
       seen = strange;
       throw new S3Fault('flipped', `the bytes of ${plainS3Uri(at.bucket, at.key)} are not those that were written`);
     },
@@ -87,7 +91,13 @@ function strangeHash(bytes: Uint8Array, answer: GetObjectCommandOutput, seen: st
   return (noted ?? seen) === sha256 ? null : sha256;
 }
 
-async function readRange({ sdk, retrier, once }: S3Connection, { bucket, key }: S3Key, offset: number, length: number, signal: AbortSignal | undefined, etag?: string): Promise<Uint8Array> {
+interface RangeBytes {
+  readonly bytes: Uint8Array;
+  /** Size of the whole object. */
+  readonly total: number;
+}
+
+async function readRange({ sdk, retrier, once }: S3Connection, { bucket, key }: S3Key, offset: number, length: number, signal: AbortSignal | undefined, etag?: string): Promise<RangeBytes> {
   const end = offset + length;
   return retrier.run(
     () =>
@@ -101,7 +111,7 @@ async function readRange({ sdk, retrier, once }: S3Connection, { bucket, key }: 
           if (!isRange) throw new WinnowError('STORE_UNAVAILABLE', `Expected bytes ${offset} to ${end - 1} of ${plainS3Uri(bucket, key)}, the server sent the whole object: it reads no ranges`);
           if (total < end) throw new WinnowError('INPUT_MALFORMED', `Expected ${end} bytes or more in ${key}, got ${total}`);
           allow(length);
-          return collect(answer, length, { bucket, key });
+          return { bytes: await collect(answer, length, { bucket, key }), total };
         },
         { signal },
       ),
@@ -115,17 +125,23 @@ async function readNothing({ sdk, retrier, once }: S3Connection, { bucket, key }
   return { status: 'ok', bytes: new Uint8Array(0) };
 }
 
-/** Reads until two in a row are equal. */
-async function agreed(read: () => Promise<Uint8Array>, { bucket, key }: S3Key): Promise<Uint8Array> {
-  let last = await read();
-  for (let times = 1; times < AGREEING_READS; times++) {
-    const next = await read();
-    if (Buffer.compare(last, next) === 0) return next;
-    last = next;
+/** Reads until two are equal, in a row or not; an object that is small, and has a hash, is read whole instead. */
+async function agreed(connection: S3Connection, at: S3Key, read: () => Promise<RangeBytes>, { offset, length }: { readonly offset: number; readonly length: number }, signal: AbortSignal | undefined): Promise<Uint8Array> {
+  const seen: Uint8Array[] = [];
+  while (seen.length < AGREEING_READS) {
+    const { bytes, total } = await read();
+    if (seen.some((other) => Buffer.compare(other, bytes) === 0)) return bytes;
+    if (seen.length === 0 && total <= SMALL_BYTES) {
+      const whole = await readWhole(connection, at, { signal });
+      if (whole.status === 'ok' && whole.isChecked && whole.bytes.byteLength === total) return whole.bytes.slice(offset, offset + length);
+    }
+    seen.push(bytes);
   }
-  throw new S3Fault('flipped', `no two reads of a range of ${plainS3Uri(bucket, key)} gave the same bytes`);
+  throw new S3Fault('flipped', `no two reads of a range of ${plainS3Uri(at.bucket, at.key)} gave the same bytes`);
 }
 
+/** Two reads of a few bytes may agree by chance on bytes that are not there; so few are not worth that. */
+const SMALL_BYTES = 2 ** 18;
 const AGREEING_READS = 8;
 
 /** A large object in ranges, a few at once, all of the same version. */
@@ -137,7 +153,7 @@ async function readPieces(connection: S3Connection, at: S3Key, sizeBytes: number
     while (next < sizeBytes) {
       const offset = next;
       next += partBytes;
-      bytes.set(await readRange(connection, at, offset, Math.min(partBytes, sizeBytes - offset), signal, etag), offset);
+      bytes.set((await readRange(connection, at, offset, Math.min(partBytes, sizeBytes - offset), signal, etag)).bytes, offset);
     }
   };
   const lanes = await Promise.allSettled(Array.from({ length: partsAtOnce }, lane));

@@ -168,7 +168,7 @@ describe('chooseLevels', () => {
       const { levels, draw } = await choose(longTailed.slice(0, n * D));
       expect(levels).toEqual(levelsFor(n));
       expect(draw.depth).toBe(1);
-      expect(draw.floor).toBe(8);
+      expect(draw.floor).toBeGreaterThanOrEqual(8);
     }
   });
 

@@ -23,6 +23,8 @@ describe('the file system store', () => {
     const dead = spawn(process.execPath, ['-e', '0']);
     await new Promise((resolve) => dead.on('exit', resolve));
     await writeFile(join(folder, '.tmp', `${dead.pid}@${hostname()}~a-0`), 'half');
+    await mkdir(join(folder, '.tmp', `${dead.pid}@${hostname()}~a-1`));
+    await writeFile(join(folder, '.tmp', `${dead.pid}@${hostname()}~a-1`, 'removed'), 'half');
     await writeFile(join(folder, '.tmp', `${process.ppid}@${hostname()}~a-0`), 'in use');
     // Equal process ids on other machines that share the folder: only long silence says that one is gone.
     await writeFile(join(folder, '.tmp', `${dead.pid}@elsewhere~a-0`), 'being written');
@@ -31,6 +33,23 @@ describe('the file system store', () => {
     await utimes(join(folder, '.tmp', `${dead.pid}@elsewhere~b-0`), longAgo, longAgo);
     await openFsStore(folder);
     expect((await readdir(join(folder, '.tmp'))).sort()).toEqual([`${dead.pid}@elsewhere~a-0`, `${process.ppid}@${hostname()}~a-0`].sort());
+  });
+
+  it('removes a folder into which a task that was delivered twice still writes', async () => {
+    const store = await openFsStore(await temporaryFolder());
+    let over = false;
+    let writes = 0;
+    const write = async (lane: number): Promise<void> => {
+      while (!over) await store.write(`work/scope/${lane}-${writes++}.json`, Buffer.from('{}')).catch((error: { code?: string }) => expect(error.code).toBe('INPUT_MISSING'));
+    };
+    const writing = [0, 1, 2, 3].map(write);
+    try {
+      for (let i = 0; i < 100; i++) await store.remove('work/scope/');
+    } finally {
+      over = true;
+      await Promise.all(writing);
+    }
+    expect(writes).toBeGreaterThan(20);
   });
 
   it('says in one sentence why it cannot be opened', async () => {
@@ -89,11 +108,11 @@ describe('the file system store', () => {
   it.skipIf(process.platform !== 'linux')('is not held by a killed process whose parent never asked for its end (needs /proc: skipped elsewhere)', async () => {
     const folder = await temporaryFolder();
     await openFsStore(folder);
-    // The shell becomes a program that waits for nobody, so its child stays a zombie.
-    const parent = spawn('sh', ['-c', 'sh -c "exit 0" & echo $!; exec sleep 60']);
+    // The shell becomes a program that waits for nobody, before its child ends, so that one stays a zombie.
+    const parent = spawn('sh', ['-c', 'sleep 0.5 & echo $!; exec sleep 60']);
     try {
       const zombie = Number(await new Promise((resolve) => parent.stdout.once('data', (line: Buffer) => resolve(line.toString()))));
-      await expect.poll(async () => (await readFile(`/proc/${zombie}/stat`, 'latin1')).split(' ')[2]).toBe('Z');
+      await expect.poll(async () => (await readFile(`/proc/${zombie}/stat`, 'latin1')).split(' ')[2], { timeout: 10_000 }).toBe('Z');
       await writeFile(join(folder, '.tmp', 'lock'), `${zombie}@${hostname()}`);
       await (await lockFsStore(folder)).release();
     } finally {

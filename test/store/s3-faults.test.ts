@@ -250,6 +250,20 @@ describe('the lock', () => {
     await (await lock(uri)).release();
   });
 
+  it('is neither taken from its holder nor left behind because a byte of it was flipped on the way', async () => {
+    proxy.isConditional = true;
+    const { uri } = await open();
+    for (let round = 0; round < 5; round++) {
+      const held = await lock(uri);
+      const isRead = ({ method, url }: Call): boolean => method === 'GET' && url.includes('lock');
+      first(3, { kind: 'flipped' }, isRead);
+      await expect(lock(uri)).rejects.toMatchObject({ code: 'STORE_BUSY', message: expect.stringContaining(`process ${process.pid}`) });
+      first(3, { kind: 'flipped' }, isRead);
+      await held.release();
+      await (await lock(uri)).release();
+    }
+  });
+
   it('is kept while its holder lives, and taken over from one that shows no sign of life', async () => {
     proxy.isConditional = true;
     const store = await open();

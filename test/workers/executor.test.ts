@@ -1,5 +1,5 @@
 /** Tasks over a real Redis and real worker processes: the same results and records as on one machine, and every odd end. */
-import { readFile, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
@@ -15,7 +15,7 @@ import { ODD_TASKS, type Program, kill, startWorker } from './processes.ts';
 import { STAGE, openLocalRun, openQueueRun, recordsIn, runsOf } from './queue-run.ts';
 import { type RedisServer, startRedis, withoutRedis } from './redis-server.ts';
 
-const LOCK_MS = 1_500;
+const LOCK_MS = 3_000;
 async function wordsIn(folder: string): Promise<string> {
   const files = (await readdir(folder, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile());
   return (await Promise.all(files.map((entry) => readFile(join(entry.parentPath, entry.name), 'latin1')))).join('\n');
@@ -199,6 +199,23 @@ describe.skipIf(withoutRedis())('tasks over a queue', { timeout: 60_000 }, () =>
     await expect(ended).rejects.toMatchObject({ code: 'ABORTED' });
     await cancel(redis.url, executor.run);
     expect(await readdir(folder)).not.toContain('embeddings');
+  });
+
+  it('takes a model that it cannot open, though the driver could, for a fault of the machine', async () => {
+    const { executor, stop, folder } = await openQueueRun(redis.url, { stageOf: () => 'embed' });
+    await mkdir(join(folder, 'copied'));
+    await writeFile(join(folder, 'copied', 'config.json'), '{}');
+    const part = { path: 'images/part-00000.arrow', firstRow: 0, rowCount: 1, bytes: 1, sha256: '' };
+    const payload = { images: part, firstRow: 0, rowCount: 1, out: 'embeddings/part-00000.arrow', config: EmbedConfig.parse({}), model: join(folder, 'copied'), encoder: {} };
+    const ended = executor.map(embedPart, [payload], 'embeddings');
+    ended.catch(() => undefined);
+    const other = serve({ stages: ['embed'] });
+    await other.saw('MODEL_UNAVAILABLE: This worker cannot open a model that the driver could: Expected');
+    await other.saw("the fault may be this machine's");
+    await kill(other);
+    stop.abort();
+    await expect(ended).rejects.toMatchObject({ code: 'ABORTED' });
+    await cancel(redis.url, executor.run);
   });
 
   it('leaves a job of an earlier attempt undone', async () => {

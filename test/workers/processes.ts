@@ -16,18 +16,20 @@ export interface Program {
   stderr(): string;
 }
 
-export function startWorker(request: Partial<Omit<WorkerRequest, 'log' | 'signal'>> & { redis: string }): Program {
+/** @param through a command that runs the program, whose name and arguments come after it */
+export function startWorker(request: Partial<Omit<WorkerRequest, 'log' | 'signal'>> & { redis: string }, through: readonly string[] = []): Program {
   const whole = { stages: null, concurrency: 1, providers: null, stores: [], locations: [], drainMs: 10_000, ...request };
-  return start(here('./worker-process.ts'), [JSON.stringify(whole)]);
+  return start(here('./worker-process.ts'), [JSON.stringify(whole)], through);
 }
 
 export function startDriver(recipePath: string, store: string, redis: string, settings: object = {}): Program {
   return start(here('./driver-process.ts'), [recipePath, store, redis, JSON.stringify(settings)]);
 }
 
-function start(program: string, args: readonly string[]): Program {
+function start(program: string, args: readonly string[], through: readonly string[] = []): Program {
   const started = performance.now();
-  const child = spawn(process.execPath, ['--import', TSX, program, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const [command, ...rest] = [...through, process.execPath, '--import', TSX, program, ...args];
+  const child = spawn(command!, rest, { stdio: ['ignore', 'ignore', 'pipe'] });
   let stderr = '';
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk));
   const ended = new Promise<{ code: number | null; stderr: string; ms: number }>((resolve, reject) => {
