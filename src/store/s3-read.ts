@@ -33,7 +33,10 @@ export type ReadBytes = { readonly status: 'ok'; readonly bytes: Uint8Array } | 
 /** @throws whatever the last try threw; {WinnowError} INPUT_MALFORMED when a range passes the end */
 export async function readObject(connection: S3Connection, at: S3Key, options: ReadOptions = {}): Promise<ReadBytes> {
   const { range, signal } = options;
-  if (range === undefined) return readWhole(connection, at, options);
+  if (range === undefined) {
+    const { isChecked: _, ...read } = await readWhole(connection, at, options);
+    return read;
+  }
   if (range.length === 0) return readNothing(connection, at, range.offset, signal);
   const read = (): Promise<RangeBytes> => readRange(connection, at, range.offset, range.length, signal);
   return { status: 'ok', bytes: connection.isEncrypted ? (await read()).bytes : await agreed(connection, at, read, range, signal) };
