@@ -10,6 +10,6 @@ describe('crc32', () => {
   });
 
   it('is the same with and without what Node has', () => {
-    fc.assert(fc.property(fc.uint8Array({ maxLength: 5000 }), (bytes) => expect(crc32(bytes)).toBe(CRC32.buf(bytes) >>> 0)));
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 5000 }), (bytes) => crc32(bytes) === CRC32.buf(bytes) >>> 0));
   });
 });
