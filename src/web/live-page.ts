@@ -97,16 +97,19 @@ function short(count: number): string {
 
 const CHARTS = 4;
 
+/** The stage under way and those that took longest, latest first. */
 function ratesOf(run: LiveRun | null): string {
-  const charts = (run?.stages ?? []).map((stage, i) => rateChart(run!, stage, i)).filter((chart) => chart !== null).reverse().slice(0, CHARTS);
-  return charts.length === 0 ? '<p class="muted">Nothing measured yet.</p>' : charts.join('');
+  const drawn = (run?.stages ?? []).map((stage, i) => ({ i, chart: rateChart(run!, stage, i), seconds: stage.ended === null ? Infinity : stage.ended - stage.began })).filter(({ chart }) => chart !== null);
+  const shown = drawn.sort((a, b) => b.seconds - a.seconds || a.i - b.i).slice(0, CHARTS).sort((a, b) => b.i - a.i);
+  return shown.length === 0 ? '<p class="muted">Nothing measured yet.</p>' : shown.map(({ chart }) => chart).join('');
 }
 
-/** Null for a stage that ended too soon to show a course. */
+/** Null until two samples are there, and for a stage that was over at once. The rate between two samples stands at the second; that of the first two at both. */
 function rateChart(run: LiveRun, { stage, unit }: LiveStage, index: number): string | null {
   const own = run.samples.filter(([, of]) => of === index);
-  if (own.length < 3) return null;
-  const points = own.slice(1).map(([at, , done], i) => ({ at, rate: Math.max(0, done - own[i]![2]) / Math.max(0.01, at - own[i]![0]) }));
+  if (own.length < 2 || own.at(-1)![0] - own[0]![0] < 0.1) return null;
+  const between = own.slice(1).map(([at, , done], i) => ({ at, rate: Math.max(0, done - own[i]![2]) / Math.max(0.01, at - own[i]![0]) }));
+  const points = [{ ...between[0]!, at: own[0]![0] }, ...between];
   const most = Math.max(...points.map(({ rate }) => rate), 1e-9);
   const [first, last] = [points[0]!.at, points.at(-1)!.at];
   const place = ({ at, rate }: { at: number; rate: number }): string => `${((720 * (at - first)) / Math.max(0.01, last - first)).toFixed(1)} ${(162 - (150 * rate) / most).toFixed(1)}`;

@@ -142,6 +142,17 @@ describe('the live state', () => {
     expect(await piece(Date.now())).toContain('no run yet');
   });
 
+  it('draws the stages that took longest and the one under way, latest first, and none that was over at once', async () => {
+    const store = await openFsStore(await temporaryFolder('live'));
+    const spans: readonly (readonly [began: number, ended: number | null])[] = [[0, 3], [3, 3], [3, 4], [4, 4.5], [4.5, 10], [10, 12], [12, null]];
+    const stages = spans.map(([began, ended], i) => ({ stage: `stage-${i}`, unit: 'images', total: 100, done: 100, kept: 0, began, ended, note: '', summary: null }));
+    const samples = spans.flatMap(([began, ended], i) => [[began, i, 0], [ended ?? 12.5, i, 100]]);
+    const run = { ...RUN, format: 'winnow-progress/1', host: 'here', pid: 1, started: 0, updated: 0, stages, samples, outcome: null, message: null };
+    await store.write(LIVE_KEY, new TextEncoder().encode(JSON.stringify(run)));
+    const { rates } = await renderPieces(await createLiveReader(store).read(), options, 0);
+    expect([...rates.matchAll(/figcaption>(stage-\d): (\d+) images/g)].map(([, stage, rate]) => [stage, rate])).toEqual([['stage-6', '200'], ['stage-5', '50'], ['stage-4', '18'], ['stage-0', '33']]);
+  });
+
   it('shows what a queue says, and says when it says nothing', async () => {
     const store = await openFsStore(await temporaryFolder('live'));
     const queue = {
