@@ -6,7 +6,7 @@
  * neighbours, and the target is shared evenly over half as many clusters above them: that is where balance is gained on
  * long tails and hardly lost anywhere else. Large clusters keep a floor of their proportional share, a small one in large
  * pools whose dense regions are much denser than the rest, and whose neighbours look as those of photographs do: elsewhere
- * density need not mean frequency, and the selection stays near proportional. A pilot on a sample looks whether the
+ * density need not mean frequency, and the selection is as the pool. A pilot on a sample looks whether the
  * selection would crowd into few of many regions found without the tree, and if so raises the floor until it does not.
  */
 import type { EmbeddingsManifest } from '../embed/embedding.ts';
@@ -21,6 +21,7 @@ import { searchEngine } from './level.ts';
 import { buildPilot } from './pilot.ts';
 import { type Points, memoryPoints, openEmbeddingPoints } from './points.ts';
 import { type PoolShape, poolShape } from './spread.ts';
+import { PROPORTIONAL } from './tree.ts';
 
 /** Images that a cluster of level 2, where the target is shared, has on average. Level 1 has half of it. */
 const IMAGES_PER_CLUSTER = 11;
@@ -40,27 +41,28 @@ const OUTLIERS = { policy: 'merge', minSize: 3 } as const;
 const FLOOR_MIN = 0.25;
 const FLOOR_CHANCE = 14;
 /**
- * Where densities hardly differ (see spread.ts) there is little to balance, and even quotas only follow chance: the floor
- * rises from FLOOR_MIN at a spread of 2.5 to 0.45 at 2. Pools of real photographs: evenly many of each class 1.5 to 1.95,
- * long tails 2.2 to 3.1.
+ * Where densities hardly differ (see spread.ts) there is little to balance, and even quotas only follow chance: the floor by
+ * the spread, between these points in proportion to its logarithm. Pools of real photographs: evenly many of each class 1.5
+ * to 1.95, long tails 1.9 to 3.1.
  */
-const FLOOR_EVEN = 0.45;
-const SPREAD_EVEN = 2;
-const SPREAD_TAIL = 2.5;
+const FLOOR_BY_SPREAD = [
+  { spread: 1.6, floor: 8 },
+  { spread: 2, floor: 0.45 },
+  { spread: 2.5, floor: FLOOR_MIN },
+] as const;
 /**
  * Where even quotas have been seen to help and never to harm by more than 3 %: photographs of many concepts under the
  * model of the evaluation data. Outside (weak or few-dimensional vectors, mixtures of clouds, noise), a dense region can be a
- * concept that is merely tight: the same vectors, labelled by cloud, would want the opposite. There the selection stays
+ * concept that is merely tight: the same vectors, labelled by cloud, would want the opposite. There the selection is
  * proportional.
  */
-const TRUSTED = { spread: [1.2, 3.5], dimension: [19, 28], contrast: [0.755, 0.9], hubness: [0.75, 1.05] } as const;
+const TRUSTED = { spread: [0, 3.5], dimension: [19, 28], contrast: [0.755, 0.9], hubness: [0.75, 1.05] } as const;
 /** Copies make a cluster of each image they repeat, which even quotas would fill first. */
 const COPIES_MAX = 0.05;
-const FLOOR_UNTRUSTED = 8;
-/** From this floor on the leaves share the target themselves: a cluster of level 2 would still split its quota evenly over leaves of copies. */
+/** From this floor on the selection is proportional, and of the leaves: a cluster of level 2 would split its quota evenly over leaves of copies. */
 const FLOOR_LEAVES = 8;
-/** Floors to try on a suspect pool, gentlest last: at 8 the selection is proportional to the pool in all but name. */
-const FLOORS = [0.5, 1, 2, 4, 8] as const;
+/** Floors to try on a suspect pool before it is drawn in proportion. */
+const FLOORS = [0.5, 1, 2, 4] as const;
 /**
  * Photographs measure 0.93 to 1.05, gaining or not; the pools that even quotas harm most 0.65 to 0.85 (70 pools, many made
  * to break the rule). It catches the worst, not all: a class that is merely diverse can look like many rare ones.
@@ -103,27 +105,35 @@ interface Choice {
 export function chooseFloor(n: number, shape: PoolShape | null, evennessOf: EvennessOf): Choice {
   const { least, why } = floorOfShape(shape);
   const usual = round(Math.max(least, FLOOR_CHANCE / Math.sqrt(n)));
+  if (usual === PROPORTIONAL) return { floor: usual, reason: `${why}: the selection is as the pool` };
   const evenness = evennessOf(usual);
   const seen = `${why}, and a pilot's selection is ${Math.round(evenness * 100)} % as even over flat clusters as the pool`;
   if (evenness >= EVENNESS_SUSPECT) return { floor: usual, reason: `${seen}: large clusters keep the floor for such ${n} images, ${usual}` };
-  const floor = FLOORS.find((one) => one > usual && evennessOf(one) >= EVENNESS_SAFE) ?? Math.max(usual, FLOORS.at(-1)!);
-  return { floor, reason: `${seen}, so even quotas would crowd it into sparse regions: large clusters keep a floor of ${floor}` };
+  const floor = FLOORS.find((one) => one > usual && evennessOf(one) >= EVENNESS_SAFE) ?? PROPORTIONAL;
+  return { floor, reason: `${seen}, so even quotas would crowd it into sparse regions: ${floor === PROPORTIONAL ? 'the selection is as the pool' : `large clusters keep a floor of ${floor}`}` };
 }
 
 /** The floor of a large pool, and what speaks for it. */
 function floorOfShape(shape: PoolShape | null): { least: number; why: string } {
-  if (shape === null) return { least: FLOOR_UNTRUSTED, why: 'too few different images to tell how densities differ' };
+  if (shape === null) return { least: PROPORTIONAL, why: 'too few different images to tell how densities differ' };
   const { spread, copies } = shape;
-  if (copies > COPIES_MAX) return { least: FLOOR_UNTRUSTED, why: `${Math.round(copies * 100)} % of the images have a copy (de-duplicate first), so the selection stays proportional` };
+  if (copies > COPIES_MAX) return { least: PROPORTIONAL, why: `${Math.round(copies * 100)} % of the images have a copy (de-duplicate first)` };
   const odd = (Object.keys(TRUSTED) as (keyof typeof TRUSTED)[]).find((key) => shape[key] < TRUSTED[key][0] || shape[key] > TRUSTED[key][1]);
   const dense = `the densest tenth is ${Math.exp(spread).toPrecision(2)} times as dense as the median`;
-  if (odd !== undefined) return { least: FLOOR_UNTRUSTED, why: `${dense}, but a ${odd} of ${shape[odd].toPrecision(2)} is unlike that of photographs, so density may not mean frequency` };
-  const evenness = Math.max(0, Math.min(1, (SPREAD_TAIL - spread) / (SPREAD_TAIL - SPREAD_EVEN)));
-  return { least: FLOOR_MIN + evenness * (FLOOR_EVEN - FLOOR_MIN), why: dense };
+  if (odd !== undefined) return { least: PROPORTIONAL, why: `${dense}, but a ${odd} of ${shape[odd].toPrecision(2)} is unlike that of photographs, so density may not mean frequency` };
+  return { least: floorOfSpread(spread), why: dense };
 }
 
+function floorOfSpread(spread: number): number {
+  const above = FLOOR_BY_SPREAD.findIndex((point) => point.spread > spread);
+  if (above === -1) return FLOOR_MIN;
+  const [from, to] = [FLOOR_BY_SPREAD[above - 1], FLOOR_BY_SPREAD[above]!];
+  return from === undefined ? PROPORTIONAL : from.floor * (to.floor / from.floor) ** ((spread - from.spread) / (to.spread - from.spread));
+}
+
+/** To two digits, and what is proportional in all but name to that. */
 function round(floor: number): number {
-  return Math.round(floor * 100) / 100;
+  return floor >= FLOOR_LEAVES ? PROPORTIONAL : Math.round(floor * 100) / 100;
 }
 
 /**
@@ -140,7 +150,7 @@ export async function chooseLevels(context: RunContext, embeddings: StoredManife
   const sample = await samplePoints(context, embeddings, n);
   const shape = await poolShape(sample, await searchEngine(context), randomStream(context.seed, 'cluster', 'pilot-spread'), context.signal);
   const { floor, reason } = chooseFloor(n, shape, await runPilot(sample, n, levels.slice(0, depth), outliers, config, context));
-  const draw = { depth: floor < FLOOR_LEAVES ? depth : 1, floor };
+  const draw = { depth: floor === PROPORTIONAL ? 1 : depth, floor };
   return { levels, draw, outliers, reasons: [`${levels.join(' / ')} clusters; the target is shared over level ${draw.depth}`, reason] };
 }
 

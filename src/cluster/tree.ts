@@ -10,6 +10,8 @@ import type { Store } from '../store/store.ts';
 
 /** Marks "no cluster" in an assignment and "no parent" at the top, in memory; null on disk. */
 export const NO_CLUSTER = 0xffffffff;
+/** The end of the dial of floors: the selection is as the pool (see sample/proportional.ts). */
+export const PROPORTIONAL = 100;
 
 /** Rows of one part of the assignment and centroid tables; constants of the format. */
 export const ASSIGNMENT_PART_ROWS = 65_536;

@@ -7,7 +7,6 @@ import { kmeans } from '../cluster/kmeans.ts';
 import { type LevelHealth, measureHealth } from '../cluster/health.ts';
 import type { Pilot } from '../cluster/pilot.ts';
 import { memoryPoints } from '../cluster/points.ts';
-import { truncateTree } from '../cluster/tree.ts';
 import { drawDistinct, randomStream } from '../random.ts';
 import { allocateTree } from '../sample/allocate.ts';
 import { drawCopies } from '../sample/sample.ts';
@@ -89,7 +88,7 @@ export async function compareDepths(request: DepthRequest): Promise<DepthReport>
 }
 
 function drawAtDepth({ pilot, target, floor, strategy, seed }: DepthRequest, depth: number): Uint32Array {
-  const quotas = allocateTree(truncateTree(pilot.tree, depth), target, 1, seed, floor);
+  const quotas = allocateTree(pilot.tree, target, 1, seed, { depth, floor });
   const copies = drawCopies(pilot, quotas[0]!.quota, { strategy, multiplier: 1 }, seed);
   return Uint32Array.from(copies.keys()).filter((point) => copies[point]! > 0);
 }

@@ -11,9 +11,10 @@
  * a larger one's exactly, copies counted: the number of images that leave when the target grows is bounded by 0.
  */
 import assert from 'node:assert/strict';
-import { type ClusterTree, type Grouping, type TreeLevel, groupByParent } from '../cluster/tree.ts';
+import { type ClusterTree, type Grouping, PROPORTIONAL, type TreeLevel, groupByParent } from '../cluster/tree.ts';
 import { randomStream } from '../random.ts';
 import { type Allocation, allocateByRate, allocateWithFloor } from './floor.ts';
+import { allocateProportional, branchOrder } from './proportional.ts';
 import { forSmallest } from './smallest.ts';
 
 /** Quotas of one level and how they came about. A group is the children of one parent, or the whole top level. */
@@ -37,6 +38,15 @@ export interface TreeLimits {
   readonly rate: readonly (Float64Array | null)[];
 }
 
+export interface TreeDraw {
+  /** Level whose clusters share the target; all levels when left out. */
+  readonly depth?: number;
+  /** Share that large clusters of that level keep, see `floor.ts`; 0: the published method. */
+  readonly floor?: number;
+  /** Capacities and rates that take the place of sizes and floor. */
+  readonly limits?: TreeLimits | null;
+}
+
 /**
  * Splits `target` units over clusters so that the smallest quota is as large as capacities allow: cluster i gets
  * min(cut, capacity[i]), and the remainder goes one unit each to the clusters above the cut that come first by key.
@@ -58,38 +68,39 @@ export function allocate(capacity: Float64Array, target: number, keyOf: (cluster
 }
 
 /**
- * Quotas of every cluster of the tree, top level first, each cluster's quota shared among its children.
+ * Quotas of every cluster from the level of the draw down, each cluster's quota shared among its children.
  *
  * The remainder order of a level is one random stream, keyed by cluster number: it depends on the seed and the level,
  * not on the parent, the target or the multiplier. O(Σ k) time and memory: 20 bytes a cluster beside the tree.
  *
  * @param multiplier how often one image may be given at most
- * @param floor share that large clusters of the top level keep, see `floor.ts`; 0: the published method
- * @param limits capacities and rates that take the place of sizes and floor; null: none
- * @returns one entry a level, level 1 (finest) first like `tree.levels`
+ * @returns one entry a level up to the draw's, level 1 (finest) first like `tree.levels`
  */
-export function allocateTree(tree: ClusterTree, target: number, multiplier: number, seed: number, floor = 0, limits: TreeLimits | null = null): LevelAllocation[] {
+export function allocateTree(tree: ClusterTree, target: number, multiplier: number, seed: number, { depth = tree.levels.length, floor = 0, limits = null }: TreeDraw = {}): LevelAllocation[] {
   assertTarget(target);
   assert(Number.isSafeInteger(multiplier) && multiplier >= 1, `Expected the multiplier to be an integer of at least 1, got ${multiplier}`);
   const result: LevelAllocation[] = [];
   let quotaAbove: Float64Array = Float64Array.of(target);
-  for (let l = tree.levels.length - 1; l >= 0; l--) {
+  assert(depth >= 1 && depth <= tree.levels.length, `Expected a depth from 1 to ${tree.levels.length}, got ${depth}`);
+  for (let l = depth - 1; l >= 0; l--) {
     const level = tree.levels[l]!;
-    const above = tree.levels[l + 1];
-    const grouping = above === undefined ? wholeLevel(level.k) : groupByParent(level.parent, above.k);
+    const isTop = l === depth - 1;
+    const grouping = isTop ? wholeLevel(level.k) : groupByParent(level.parent, tree.levels[l + 1]!.k);
     const stream = randomStream(seed, 'sample', 'quota', l + 1);
     const keyOf = (cluster: number): number => stream.uniform(cluster);
     const own = limits === null ? null : { capacity: limits.capacity[l]!, rate: limits.rate[l]! };
-    const allocation = above === undefined && floor > 0 && own === null ? floorLevel(level, floor, target, multiplier, keyOf) : allocateLevel({ ...level, multiplier, limits: own }, grouping, quotaAbove, keyOf);
+    const order = isTop && floor >= PROPORTIONAL ? branchOrder(tree, depth) : null;
+    const allocation = isTop && floor > 0 && own === null ? floorLevel(level, { floor, order }, target, multiplier, keyOf) : allocateLevel({ ...level, multiplier, limits: own }, grouping, quotaAbove, keyOf);
     result.unshift(allocation);
     quotaAbove = allocation.quota;
   }
   return result;
 }
 
-/** The top level where large clusters keep a floor. */
-function floorLevel({ size }: TreeLevel, floor: number, target: number, multiplier: number, keyOf: (cluster: number) => number): LevelAllocation {
-  const { quota, cut, remainder } = allocateWithFloor(size.map((images) => images * multiplier), floor, target, keyOf);
+/** The top level where large clusters keep a floor. @param order of the clusters along the tree where the draw is proportional */
+function floorLevel({ size }: TreeLevel, { floor, order }: { floor: number; order: Uint32Array | null }, target: number, multiplier: number, keyOf: (cluster: number) => number): LevelAllocation {
+  const capacity = size.map((images) => images * multiplier);
+  const { quota, cut, remainder } = order === null ? allocateWithFloor(capacity, floor, target, keyOf) : allocateProportional(capacity, order, target, keyOf(0));
   return { quota, groups: 1, cutMin: cut, cutMax: cut, remainder };
 }
 

@@ -1,5 +1,6 @@
 /** Settings of the sample stage. */
 import { z } from 'zod';
+import { PROPORTIONAL } from '../cluster/tree.ts';
 
 /** A count, a share of the pool in (0, 1), or a percentage such as "20%". */
 export const Target = z.union([
@@ -12,7 +13,7 @@ export type Target = z.infer<typeof Target>;
 export const SampleConfig = z.strictObject({
   target: Target.default('20%').describe('Images wanted: a count, a share such as 0.2, or "20%" of the clustered images.'),
   depth: z.union([z.literal('auto'), z.int().min(1)]).default('auto').describe('Level whose clusters share the target evenly, 1 is the finest: the dial from density (1) to volume (the top). auto: the top of fixed levels; chosen from the data with cluster.levels: auto.'),
-  floor: z.union([z.literal('auto'), z.number().min(0).max(100)]).default('auto').describe('Large clusters at that level keep at least floor / (1 + floor) of their proportional share. 0: even quotas, as published. auto: 0 for fixed levels; chosen with cluster.levels: auto.'),
+  floor: z.union([z.literal('auto'), z.number().min(0).max(PROPORTIONAL)]).default('auto').describe('Large clusters at that level keep at least floor / (1 + floor) of their proportional share. 0: even quotas, as published. 100: as the pool is. auto: 0 for fixed levels; chosen with cluster.levels: auto.'),
   strategy: z.enum(['random', 'closest', 'furthest']).default('random').describe('Which images of a leaf are taken first. `closest` gives typical images, `furthest` odd ones; `random` did best in the published ablation.'),
   multiplier: z.int().min(1).max(65_535).default(1).describe('How often one image may be taken at most. 1: never twice; more: small clusters are repeated.'),
   strict: z.boolean().default(false).describe('true: fail when the pool cannot give the target. false: the shortfall is a number in the manifest.'),

@@ -125,13 +125,12 @@ export interface QuotaPlan {
 export function planQuotas(tree: ClusterTree, clusters: StoredManifest<ClustersManifest>, { config, overrides, seed }: Pick<SamplePayload, 'config' | 'overrides' | 'seed'>): QuotaPlan {
   const { depth, floor } = resolveDial(config, clusters.manifest);
   const { multiplier } = config;
-  const drawn = truncateTree(tree, depth);
   const images = sum(tree.levels.at(-1)!.size);
   const requested = targetCount(config.target, images);
-  const plain = allocateTree(drawn, requested, multiplier, seed, floor);
+  const plain = allocateTree(tree, requested, multiplier, seed, { depth, floor });
   if (overrides === undefined) return { depth, floor, requested, available: images * multiplier, allocations: plain, effect: null };
   const limits = limitTree(tree, clusters.sha256, overrides, { depth, multiplier, floor, seed });
-  const allocations = allocateTree(drawn, requested, multiplier, seed, floor, limits);
+  const allocations = allocateTree(tree, requested, multiplier, seed, { depth, floor, limits });
   const effect = describeEffect(tree, overrides, quotasOfLevels(tree, plain), quotasOfLevels(tree, allocations));
   return { depth, floor, requested, available: sum(limits.capacity[depth - 1]!), allocations, effect };
 }

@@ -52,7 +52,7 @@ describe('expectedShares', () => {
       fc.property(trees, fc.constantFrom(0.05, 0.2, 0.5), floors, (tree, share, floor) => {
         const fine: ClusterTree = { d: 1, levels: tree.levels.map((level) => ({ ...level, size: level.size.map((images) => images * UNITS) })) };
         const images = total(tree.levels[0]!.size);
-        const quota = allocateTree(fine, Math.round(share * images * UNITS), 1, 0, floor)[0]!.quota;
+        const quota = allocateTree(fine, Math.round(share * images * UNITS), 1, 0, { floor })[0]!.quota;
         const expected = expectedShares(tree, { share, floor });
         tree.levels[0]!.size.forEach((size, c) => expect(Math.abs(expected[c]! * size - quota[c]! / UNITS)).toBeLessThan(0.01));
       }),

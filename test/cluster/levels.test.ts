@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { ClusterConfig } from '../../src/cluster/config.ts';
 import { chooseFloor, chooseLevels, levelsFor } from '../../src/cluster/levels.ts';
 import type { PoolShape } from '../../src/cluster/spread.ts';
+import { PROPORTIONAL } from '../../src/cluster/tree.ts';
 import { SILENT } from '../../src/log.ts';
 import { randomStream } from '../../src/random.ts';
 import type { RunContext } from '../../src/run/stage.ts';
@@ -63,34 +64,34 @@ describe('chooseFloor', () => {
   });
 
   it('is gentler the smaller the pool', () => {
-    expect([10_000, 3136, 784, 196, 49, 1].map((n) => chooseFloor(n, TAIL, () => 1).floor)).toEqual([0.25, 0.25, 0.5, 1, 2, 14]);
+    expect([10_000, 3136, 784, 196, 49, 1].map((n) => chooseFloor(n, TAIL, () => 1).floor)).toEqual([0.25, 0.25, 0.5, 1, 2, PROPORTIONAL]);
   });
 
   it('is gentler where densities hardly differ, and where they differ beyond belief', () => {
-    expect([0.5, 1.5, 2, 2.25, 2.5, 3.5, 4].map((spread) => chooseFloor(LARGE, { ...TAIL, spread }, () => 1).floor)).toEqual([8, 0.45, 0.45, 0.35, 0.25, 0.25, 8]);
+    expect([0.5, 1.5, 1.6, 1.8, 2, 2.25, 2.5, 3.5, 4].map((spread) => chooseFloor(LARGE, { ...TAIL, spread }, () => 1).floor)).toEqual([PROPORTIONAL, PROPORTIONAL, PROPORTIONAL, 1.9, 0.45, 0.34, 0.25, 0.25, PROPORTIONAL]);
   });
 
-  it('stays near proportional where neighbours are not those of photographs, and says what is odd', () => {
+  it('is proportional where neighbours are not those of photographs, and says what is odd', () => {
     for (const odd of [{ dimension: 12 }, { dimension: 40 }, { contrast: 0.5 }, { contrast: 0.95 }, { hubness: 0.5 }, { hubness: 1.4 }]) {
       const { floor, reason } = chooseFloor(LARGE, { ...TAIL, ...odd }, () => 1);
-      expect(floor).toBe(8);
+      expect(floor).toBe(PROPORTIONAL);
       expect(reason).toContain(`a ${Object.keys(odd)[0]} of ${Object.values(odd)[0]}`);
     }
-    expect(chooseFloor(LARGE, null, () => 1).floor).toBe(8);
+    expect(chooseFloor(LARGE, null, () => 1).floor).toBe(PROPORTIONAL);
   });
 
   it('is proportional where images repeat', () => {
     expect(chooseFloor(LARGE, { ...TAIL, copies: 0.04 }, () => 1).floor).toBe(0.25);
     const { floor, reason } = chooseFloor(LARGE, { ...TAIL, copies: 0.15 }, () => 1);
-    expect(floor).toBe(8);
+    expect(floor).toBe(PROPORTIONAL);
     expect(reason).toMatch(/15 % of the images have a copy/);
   });
 
   it('raises the floor of a suspect pool to the first that is as even as the pool, or to the last', () => {
     expect(chooseFloor(LARGE, TAIL, losing(0.15)).floor).toBe(0.25);
     expect(chooseFloor(LARGE, TAIL, losing(0.3)).floor).toBe(4);
-    expect(chooseFloor(LARGE, TAIL, () => 0.5).floor).toBe(8);
-    expect(chooseFloor(1, TAIL, () => 0.5).floor).toBe(14);
+    expect(chooseFloor(LARGE, TAIL, () => 0.5).floor).toBe(PROPORTIONAL);
+    expect(chooseFloor(1, TAIL, () => 0.5).floor).toBe(PROPORTIONAL);
   });
 
   it('never chooses a smaller floor for a less even pool', () => {
@@ -139,22 +140,22 @@ describe('chooseLevels', () => {
   /** Half of the pool is one diverse concept: even quotas would leave next to nothing to the twenty others. */
   const wide = drawPool([{ images: 800, spread: 1.5 }, ...Array.from({ length: 20 }, () => ({ images: 40, spread: 0.4 }))], D);
 
-  it('stays near proportional on clouds that only look long-tailed, and says why', async () => {
+  it('is proportional on clouds that only look long-tailed, and says why', async () => {
     const n = longTailed.length / D;
     const plan = await choose(longTailed);
-    expect(plan).toMatchObject({ levels: levelsFor(n), draw: { depth: 1, floor: 8 }, outliers: { policy: 'merge', minSize: 3 } });
+    expect(plan).toMatchObject({ levels: levelsFor(n), draw: { depth: 1, floor: PROPORTIONAL }, outliers: { policy: 'merge', minSize: 3 } });
     expect(plan.reasons).toHaveLength(2);
     expect(plan.reasons[1]).toMatch(/unlike that of photographs/);
   });
 
   it('keeps a high floor where one diverse concept would take the budget', async () => {
-    expect((await choose(wide)).draw.floor).toBe(8);
+    expect((await choose(wide)).draw.floor).toBe(PROPORTIONAL);
   });
 
   it('sees images that repeat', async () => {
     const repeated = Float32Array.from([...longTailed, ...longTailed.subarray(0, 200 * D)]);
     const { draw, reasons } = await choose(repeated);
-    expect(draw.floor).toBe(8);
+    expect(draw.floor).toBe(PROPORTIONAL);
     expect(reasons[1]).toMatch(/copy/);
   });
 
@@ -168,7 +169,7 @@ describe('chooseLevels', () => {
       const { levels, draw } = await choose(longTailed.slice(0, n * D));
       expect(levels).toEqual(levelsFor(n));
       expect(draw.depth).toBe(1);
-      expect(draw.floor).toBeGreaterThanOrEqual(8);
+      expect(draw.floor).toBe(PROPORTIONAL);
     }
   });
 
@@ -182,7 +183,7 @@ describe('chooseLevels', () => {
     twice.set(some);
     twice.set(some, some.length);
     const { draw, reasons } = await choose(twice);
-    expect(draw).toEqual({ depth: 1, floor: 8 });
+    expect(draw).toEqual({ depth: 1, floor: PROPORTIONAL });
     expect(reasons[0]).toMatch(/level 1$/);
     expect(reasons[1]).toMatch(/100 % of the images have a copy/);
   });

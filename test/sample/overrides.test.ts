@@ -1,7 +1,7 @@
 /** Laws of curation by hand: quotas add up and nest, a cap holds, an exclusion gives nothing, a boost only ever gives more. */
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type ClusterTree, truncateTree } from '../../src/cluster/tree.ts';
+import type { ClusterTree } from '../../src/cluster/tree.ts';
 import { parseRecipe } from '../../src/config.ts';
 import { randomStream } from '../../src/random.ts';
 import { allocateTree } from '../../src/sample/allocate.ts';
@@ -24,7 +24,7 @@ interface Draw {
 /** Quotas of all levels, and what the top may give. */
 function quotasOf({ tree, depth, multiplier, floor, seed, target, branches }: Draw): { quotas: Float64Array[]; available: number } {
   const limits = limitTree(tree, SHA, { clusters: SHA, branches: [...branches] }, { depth, multiplier, floor, seed });
-  const allocations = allocateTree(truncateTree(tree, depth), target, multiplier, seed, floor, limits);
+  const allocations = allocateTree(tree, target, multiplier, seed, { depth, floor, limits });
   return { quotas: quotasOfLevels(tree, allocations), available: sum(limits.capacity[depth - 1]!) };
 }
 
@@ -96,7 +96,7 @@ describe('overrides', () => {
       fc.property(draws, (draw) => {
         const { tree, depth, multiplier, floor, seed, target } = draw;
         const idle = draw.branches.map(({ level, cluster }, i) => ({ level, cluster, ...(i % 2 === 0 ? { boost: 1 } : { cap: 10_000 }) }));
-        const plain = allocateTree(truncateTree(tree, depth), target, multiplier, seed, floor);
+        const plain = allocateTree(tree, target, multiplier, seed, { depth, floor });
         expect(quotasOf({ ...draw, branches: idle }).quotas).toEqual(quotasOfLevels(tree, plain));
       }),
       { numRuns: 200 },
