@@ -46,7 +46,7 @@ const FLOOR_CHANCE = 14;
  * to 1.95, long tails 1.9 to 3.1.
  */
 const FLOOR_BY_SPREAD = [
-  { spread: 1.6, floor: 8 },
+  { spread: 1.8, floor: 2 },
   { spread: 2, floor: 0.45 },
   { spread: 2.5, floor: FLOOR_MIN },
 ] as const;
@@ -59,10 +59,14 @@ const FLOOR_BY_SPREAD = [
 const TRUSTED = { spread: [0, 3.5], dimension: [19, 28], contrast: [0.755, 0.9], hubness: [0.75, 1.05] } as const;
 /** Copies make a cluster of each image they repeat, which even quotas would fill first. */
 const COPIES_MAX = 0.05;
-/** From this floor on the selection is proportional, and of the leaves: a cluster of level 2 would split its quota evenly over leaves of copies. */
-const FLOOR_LEAVES = 8;
+/**
+ * From this floor on the selection is proportional: what even quotas could still gain is less than what chance takes from a
+ * small pool, of which one pass along the tree leaves little. And it is of the leaves: a cluster of level 2 would split its
+ * quota evenly over leaves of copies.
+ */
+const FLOOR_LEAVES = 2;
 /** Floors to try on a suspect pool before it is drawn in proportion. */
-const FLOORS = [0.5, 1, 2, 4] as const;
+const FLOORS = [0.5, 1] as const;
 /**
  * Photographs measure 0.93 to 1.05, gaining or not; the pools that even quotas harm most 0.65 to 0.85 (70 pools, many made
  * to break the rule). It catches the worst, not all: a class that is merely diverse can look like many rare ones.
@@ -105,7 +109,7 @@ interface Choice {
 export function chooseFloor(n: number, shape: PoolShape | null, evennessOf: EvennessOf): Choice {
   const { least, why } = floorOfShape(shape);
   const usual = round(Math.max(least, FLOOR_CHANCE / Math.sqrt(n)));
-  if (usual === PROPORTIONAL) return { floor: usual, reason: `${why}: the selection is as the pool` };
+  if (usual === PROPORTIONAL) return { floor: usual, reason: `${why}${round(least) < PROPORTIONAL ? `, but ${n} images are too few to tell rare from odd` : ''}: the selection is as the pool` };
   const evenness = evennessOf(usual);
   const seen = `${why}, and a pilot's selection is ${Math.round(evenness * 100)} % as even over flat clusters as the pool`;
   if (evenness >= EVENNESS_SUSPECT) return { floor: usual, reason: `${seen}: large clusters keep the floor for such ${n} images, ${usual}` };
@@ -119,9 +123,10 @@ function floorOfShape(shape: PoolShape | null): { least: number; why: string } {
   const { spread, copies } = shape;
   if (copies > COPIES_MAX) return { least: PROPORTIONAL, why: `${Math.round(copies * 100)} % of the images have a copy (de-duplicate first)` };
   const odd = (Object.keys(TRUSTED) as (keyof typeof TRUSTED)[]).find((key) => shape[key] < TRUSTED[key][0] || shape[key] > TRUSTED[key][1]);
-  const dense = `the densest tenth is ${Math.exp(spread).toPrecision(2)} times as dense as the median`;
+  const dense = `the densest tenth is ${Number(Math.exp(spread).toPrecision(2))} times as dense as the median`;
   if (odd !== undefined) return { least: PROPORTIONAL, why: `${dense}, but a ${odd} of ${shape[odd].toPrecision(2)} is unlike that of photographs, so density may not mean frequency` };
-  return { least: floorOfSpread(spread), why: dense };
+  const least = floorOfSpread(spread);
+  return { least, why: least === PROPORTIONAL ? `${dense}, which leaves little to balance` : dense };
 }
 
 function floorOfSpread(spread: number): number {

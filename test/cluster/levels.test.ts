@@ -64,11 +64,11 @@ describe('chooseFloor', () => {
   });
 
   it('is gentler the smaller the pool', () => {
-    expect([10_000, 3136, 784, 196, 49, 1].map((n) => chooseFloor(n, TAIL, () => 1).floor)).toEqual([0.25, 0.25, 0.5, 1, 2, PROPORTIONAL]);
+    expect([10_000, 3136, 784, 196, 49, 1].map((n) => chooseFloor(n, TAIL, () => 1).floor)).toEqual([0.25, 0.25, 0.5, 1, PROPORTIONAL, PROPORTIONAL]);
   });
 
   it('is gentler where densities hardly differ, and where they differ beyond belief', () => {
-    expect([0.5, 1.5, 1.6, 1.8, 2, 2.25, 2.5, 3.5, 4].map((spread) => chooseFloor(LARGE, { ...TAIL, spread }, () => 1).floor)).toEqual([PROPORTIONAL, PROPORTIONAL, PROPORTIONAL, 1.9, 0.45, 0.34, 0.25, 0.25, PROPORTIONAL]);
+    expect([0.5, 1.5, 1.8, 1.9, 2, 2.25, 2.5, 3.5, 4].map((spread) => chooseFloor(LARGE, { ...TAIL, spread }, () => 1).floor)).toEqual([PROPORTIONAL, PROPORTIONAL, PROPORTIONAL, 0.95, 0.45, 0.34, 0.25, 0.25, PROPORTIONAL]);
   });
 
   it('is proportional where neighbours are not those of photographs, and says what is odd', () => {
@@ -78,6 +78,8 @@ describe('chooseFloor', () => {
       expect(reason).toContain(`a ${Object.keys(odd)[0]} of ${Object.values(odd)[0]}`);
     }
     expect(chooseFloor(LARGE, null, () => 1).floor).toBe(PROPORTIONAL);
+    expect(chooseFloor(LARGE, { ...TAIL, spread: 1 }, () => 1).reason).toMatch(/little to balance: the selection is as the pool/);
+    expect(chooseFloor(40, TAIL, () => 1).reason).toMatch(/40 images are too few/);
   });
 
   it('is proportional where images repeat', () => {
@@ -87,9 +89,9 @@ describe('chooseFloor', () => {
     expect(reason).toMatch(/15 % of the images have a copy/);
   });
 
-  it('raises the floor of a suspect pool to the first that is as even as the pool, or to the last', () => {
+  it('raises the floor of a suspect pool to the first that is as even as the pool, or draws it in proportion', () => {
     expect(chooseFloor(LARGE, TAIL, losing(0.15)).floor).toBe(0.25);
-    expect(chooseFloor(LARGE, TAIL, losing(0.3)).floor).toBe(4);
+    expect(chooseFloor(LARGE, TAIL, (floor) => (floor < 1 ? 0.5 : 0.99)).floor).toBe(1);
     expect(chooseFloor(LARGE, TAIL, () => 0.5).floor).toBe(PROPORTIONAL);
     expect(chooseFloor(1, TAIL, () => 0.5).floor).toBe(PROPORTIONAL);
   });
