@@ -64,7 +64,7 @@ describe('chooseFloor', () => {
   });
 
   it('is gentler the smaller the pool', () => {
-    expect([10_000, 3136, 784, 196, 49, 1].map((n) => chooseFloor(n, TAIL, () => 1).floor)).toEqual([0.25, 0.25, 0.5, 1, PROPORTIONAL, PROPORTIONAL]);
+    expect([10_000, 3040, 1520, 760, 400, 380, 1].map((n) => chooseFloor(n, TAIL, () => 1).floor)).toEqual([0.25, 0.25, 0.5, 1, 1.9, PROPORTIONAL, PROPORTIONAL]);
   });
 
   it('is gentler where densities hardly differ, and where they differ beyond belief', () => {
