@@ -16,6 +16,11 @@ export interface S3Limits {
   /** Of one try; a body gets the time of `bytesPerSecondMin` beside it. */
   readonly requestMs: number;
   readonly bytesPerSecondMin: number;
+  /**
+   * What a body that is read may take beyond that rate before it is asked for again, doubled with each try up to
+   * `requestMs`: a connection that crawls is left soon for one that may not, a line that is slow gets its time.
+   */
+  readonly patienceMs: number;
   readonly sockets: number;
   /** Bytes of one part of a multipart upload, and of a larger object read in pieces; at least 5 MiB. */
   readonly partBytes: number;
@@ -29,6 +34,7 @@ export const S3_LIMITS: S3Limits = {
   idleMs: 20_000,
   requestMs: 30_000,
   bytesPerSecondMin: 64 * 1024,
+  patienceMs: 3000,
   sockets: 64,
   partBytes: 16 * 2 ** 20,
   partsAtOnce: 4,
@@ -39,8 +45,16 @@ export const S3_LIMITS: S3Limits = {
 export interface S3Try {
   readonly client: S3Client;
   readonly options: { readonly abortSignal: AbortSignal };
-  /** Moves the deadline for this many bytes that are still to come. */
+  /** Moves the deadline for a body of this many bytes that is still to come. */
   allow(sizeBytes: number): void;
+}
+
+export interface OnceOptions {
+  /** Of the body that is sent. */
+  readonly sizeBytes?: number;
+  /** Tries that went before. */
+  readonly tried?: number;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface S3Connection {
@@ -53,8 +67,8 @@ export interface S3Connection {
   readonly isEncrypted: boolean;
   readonly limits: S3Limits;
   readonly retrier: Retrier;
-  /** A single try under its deadline. @param sizeBytes of the body that is sent */
-  once<T>(action: (attempt: S3Try) => Promise<T>, options?: { readonly sizeBytes?: number; readonly signal?: AbortSignal | undefined }): Promise<T>;
+  /** A single try under its deadline. */
+  once<T>(action: (attempt: S3Try) => Promise<T>, options?: OnceOptions): Promise<T>;
 }
 
 /**
@@ -106,27 +120,27 @@ async function connect({ endpoint, region, pathStyle }: { endpoint: string | und
     isEncrypted: endpoint === undefined || new URL(endpoint).protocol === 'https:',
     limits,
     retrier: createRetrier(limits.retry),
-    once: (action, { sizeBytes = 0, signal } = {}) => once(client, limits, sizeBytes, signal, action),
+    once: (action, options = {}) => once(client, limits, options, action),
   };
 }
 
-async function once<T>(client: S3Client, limits: S3Limits, sizeBytes: number, signal: AbortSignal | undefined, action: (attempt: S3Try) => Promise<T>): Promise<T> {
+async function once<T>(client: S3Client, limits: S3Limits, { sizeBytes = 0, tried = 0, signal }: OnceOptions, action: (attempt: S3Try) => Promise<T>): Promise<T> {
   const ending = new AbortController();
   const stop = (): void => ending.abort();
   let isLate = false;
   let timer: NodeJS.Timeout | undefined;
-  const allow = (bytes: number): void => {
+  const allow = (bytes: number, otherMs: number): void => {
     clearTimeout(timer);
     timer = setTimeout(() => {
       isLate = true;
       stop();
-    }, limits.requestMs + (bytes / limits.bytesPerSecondMin) * 1000);
+    }, otherMs + (bytes / limits.bytesPerSecondMin) * 1000);
   };
-  allow(sizeBytes);
+  allow(sizeBytes, limits.requestMs);
   signal?.addEventListener('abort', stop, { once: true });
   if (signal?.aborted === true) stop();
   try {
-    return await action({ client, options: { abortSignal: ending.signal }, allow });
+    return await action({ client, options: { abortSignal: ending.signal }, allow: (bytes) => allow(bytes, Math.min(limits.requestMs, limits.patienceMs * 2 ** tried)) });
   } catch (error) {
     if (isLate) throw new S3Fault('slow', `it came more slowly than ${Math.round(limits.bytesPerSecondMin / 1024)} KiB a second`);
     throw error;

@@ -55,7 +55,7 @@ async function readWhole(connection: S3Connection, at: S3Key, { sizeBytesMax = N
   const { limits, sdk, retrier } = connection;
   let seen: string | null = null;
   return retrier.run<WholeBytes>(
-    async () => {
+    async (tried) => {
       const got = await connection.once(
         async ({ client, options, allow }) => {
           const answer = await client.send(new sdk.GetObjectCommand({ Bucket: at.bucket, Key: at.key }), options);
@@ -67,7 +67,7 @@ async function readWhole(connection: S3Connection, at: S3Key, { sizeBytesMax = N
           allow(sizeBytes);
           return { answer, sizeBytes, bytes: await collect(answer, sizeBytes, at) };
         },
-        { signal },
+        { signal, tried },
       );
       if (got.sizeBytes > sizeBytesMax) return { status: 'too-large', sizeBytes: got.sizeBytes, isChecked: false };
       const bytes = got.bytes ?? (await readPieces(connection, at, got.sizeBytes, got.answer.ETag, signal));
@@ -103,7 +103,7 @@ interface RangeBytes {
 async function readRange({ sdk, retrier, once }: S3Connection, { bucket, key }: S3Key, offset: number, length: number, signal: AbortSignal | undefined, etag?: string): Promise<RangeBytes> {
   const end = offset + length;
   return retrier.run(
-    () =>
+    (tried) =>
       once(
         async ({ client, options, allow }) => {
           const command = new sdk.GetObjectCommand({ Bucket: bucket, Key: key, Range: `bytes=${offset}-${end - 1}`, ...(etag !== undefined && { IfMatch: etag }) });
@@ -116,7 +116,7 @@ async function readRange({ sdk, retrier, once }: S3Connection, { bucket, key }: 
           allow(length);
           return { bytes: await collect(answer, length, { bucket, key }), total };
         },
-        { signal },
+        { signal, tried },
       ),
     { signal },
   );

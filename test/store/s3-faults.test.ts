@@ -117,6 +117,20 @@ describe('bodies', () => {
     });
   }
 
+  it('that crawl are left soon for another try, and those of a slow line get their time', { timeout: 30_000 }, async () => {
+    const store = await open(undefined, { ...LIMITS, requestMs: 60_000, idleMs: 60_000, bytesPerSecondMin: MIB, patienceMs: 100 });
+    await store.write('a', bytes);
+    // At this rate the whole would take 300 s, and one try could take 60.
+    first(3, { kind: 'slow', bytesPerSecond: 1000 }, isGet);
+    expect(Buffer.compare(await store.read('a'), bytes)).toBe(0);
+    // 1.5 s: longer than the first tries may take.
+    await store.write('b', bytes.subarray(0, 30_000));
+    const before = proxy.calls.count;
+    proxy.faultOf = (call) => (isGet(call) ? { kind: 'slow', bytesPerSecond: 20_000 } : NONE);
+    expect(Buffer.compare(await store.read('b'), bytes.subarray(0, 30_000))).toBe(0);
+    expect(proxy.calls.count - before).toBeGreaterThan(2);
+  });
+
   it('of lists that are torn or damaged are fetched again', async () => {
     const store = await open();
     for (const key of ['a', 'b', 'c']) await store.write(key, made(10));
