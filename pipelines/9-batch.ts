@@ -16,6 +16,8 @@ export interface FeedSettings extends Partial<Omit<FeedOptions, 'batch' | 'mixtu
 export interface BatchesOptions extends FeedSettings, Partial<FeedRequest> {
   readonly steps: number;
   readonly signal?: AbortSignal;
+  /** Each piece is used up before the next is asked for: its memory is then used again. */
+  readonly reuse?: boolean;
 }
 
 /**
@@ -28,7 +30,7 @@ export interface BatchesOptions extends FeedSettings, Partial<FeedRequest> {
 export async function* batches(store: Store, options: BatchesOptions): AsyncIterable<Uint8Array> {
   const feed = await openBatchFeed(store, options);
   try {
-    yield* feed.stream(feed.resolve(options), options.signal ?? new AbortController().signal);
+    yield* feed.stream(feed.resolve(options), options.signal ?? new AbortController().signal, { reuse: options.reuse ?? false });
   } finally {
     await feed.close();
   }

@@ -11,7 +11,7 @@ const RECORD_BATCH = 3;
 /**
  * @param chunk messages of a stream up to one record batch at the end, whose last column is binary and empty; written to
  * @param values of that column, together below 2 GiB
- * @returns the bytes of the messages, in pieces
+ * @returns the bytes of the messages, in pieces; values that lie one after another in memory are one piece
  */
 export function spliceBinaries(chunk: Uint8Array, values: readonly Uint8Array[]): Uint8Array[] {
   const total = values.reduce((sum, { byteLength }) => sum + byteLength, 0);
@@ -32,7 +32,7 @@ export function spliceBinaries(chunk: Uint8Array, values: readonly Uint8Array[])
       let end = 0;
       const table32 = bodyStart + Number(headers.getBigInt64(offsets, true));
       values.forEach(({ byteLength }, i) => data.setInt32(table32 + 4 * (i + 1), (end += byteLength), true));
-      return [chunk, ...values, ...(padded(total) > total ? [new Uint8Array(padded(total) - total)] : [])];
+      return [chunk, ...joinNeighbours(values), ...(padded(total) > total ? [new Uint8Array(padded(total) - total)] : [])];
     }
     at = bodyStart + bodyBytes;
   }
@@ -42,4 +42,15 @@ export function spliceBinaries(chunk: Uint8Array, values: readonly Uint8Array[])
 /** Bodies end at multiples of 8 bytes. */
 function padded(sizeBytes: number): number {
   return Math.ceil(sizeBytes / 8) * 8;
+}
+
+function joinNeighbours(values: readonly Uint8Array[]): Uint8Array[] {
+  const joined: Uint8Array[] = [];
+  for (let i = 0; i < values.length; ) {
+    const { buffer, byteOffset, byteLength } = values[i++]!;
+    let end = byteOffset + byteLength;
+    for (; i < values.length && values[i]!.buffer === buffer && values[i]!.byteOffset === end; i++) end += values[i]!.byteLength;
+    joined.push(new Uint8Array(buffer, byteOffset, end - byteOffset));
+  }
+  return joined;
 }

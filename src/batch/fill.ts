@@ -9,16 +9,27 @@ import { randomStream } from '../random.ts';
 import { type WritableRows, copyRow } from '../shard/read.ts';
 import { type DatasetManifest, hasDerived } from '../shard/shard.ts';
 import type { Batch, BatchImages } from './batch.ts';
-import type { ImageReader } from './images.ts';
+import type { ImageReader, RowPlace } from './images.ts';
 import type { RowFacts, RowReader } from './rows.ts';
+import { NO_SLABS, type Slabs } from './slabs.ts';
 
 export interface ImageSource {
   /** Names of the parts, in the dataset's order. */
   readonly names: readonly string[];
   /** Bytes of an image, on average so far; a guess before the first. */
   meanBytes(): number;
-  /** @returns the batch with replacements in it, and how many there are. @throws {WinnowError} INPUT_MISSING */
-  fill(batch: Batch, options: FillOptions, signal: AbortSignal): Promise<{ batch: Batch; facts: BatchImages; substituted: number }>;
+  /** Images lie in memory from `slabs`. @throws {WinnowError} INPUT_MISSING */
+  fill(batch: Batch, options: FillOptions, slabs: Slabs, signal: AbortSignal): Promise<Filled>;
+}
+
+export interface Filled {
+  /** With replacements in it. */
+  readonly batch: Batch;
+  readonly facts: BatchImages;
+  /** How many replacements there are. */
+  readonly substituted: number;
+  /** What the images lie in, as far as it was taken for them. */
+  readonly slabs: readonly ArrayBufferLike[];
 }
 
 export interface FillOptions {
@@ -45,7 +56,7 @@ export function createImageSource(manifest: DatasetManifest, rows: RowReader, re
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const other = draws.below(index * ATTEMPTS + attempt, manifest.parts[part]!.rows);
       const facts = await rows.read(manifest.parts[part]!, [other]);
-      const bytes = await reader.read(facts, 0, signal);
+      const { images: [bytes] } = await reader.read([{ facts, at: 0 }], NO_SLABS, signal);
       if (bytes instanceof Uint8Array) return { index: other, facts, bytes };
     }
     throw new WinnowError('INPUT_MISSING', `Expected an image of part "${names[part]}" that can be read in place of row ${index} (${why}), got none in ${ATTEMPTS} tries`, { details: { part: names[part], index } });
@@ -53,37 +64,42 @@ export function createImageSource(manifest: DatasetManifest, rows: RowReader, re
   return {
     names,
     meanBytes: () => Math.ceil(sizeBytes / Math.max(1, images)),
-    fill: async (batch, options, signal) => {
-      const { slots, facts } = await readFacts(batch, manifest, rows);
-      if (!options.images) return { batch, facts: { ...facts, derivedId: null, image: null }, substituted: 0 };
+    fill: async (batch, options, slabs, signal) => {
+      const { places, facts } = await readFacts(batch, manifest, rows);
+      if (!options.images) return { batch, facts: { ...facts, derivedId: null, image: null }, substituted: 0, slabs: [] };
       const index = batch.index.slice();
+      const read = await reader.read(places, slabs, signal);
+      const image = new Array<Uint8Array>(index.length);
       let substituted = 0;
-      const image = await Promise.all(
-        Array.from(index, async (row, i) => {
-          const bytes = await reader.read(slots[i]!.facts, slots[i]!.at, signal);
-          if (bytes instanceof Uint8Array) return bytes;
-          const uri = facts.uri[i]!;
-          if (options.strict) throw new WinnowError('INPUT_MISSING', `Expected the bytes of ${uri} (row ${row} of part "${names[batch.part[i]!]}"), could not have them: ${bytes.fault}`, { details: { uri, step: batch.step } });
-          const other = await replace(batch.part[i]!, row, options.seed, bytes.fault, signal);
-          log.warn({ stage: 'batch', step: batch.step, uri, instead: other.facts.uri[0] }, `batch: ${uri} could not be read (${bytes.fault}); ${other.facts.uri[0]} is in its place`);
-          substituted++;
-          index[i] = other.index;
-          copyRow(other.facts, 0, facts, i);
-          return other.bytes;
-        }),
-      );
+      const substitute = async (i: number, fault: string): Promise<void> => {
+        const uri = facts.uri[i]!;
+        const [part, row] = [batch.part[i]!, index[i]!];
+        if (options.strict) throw new WinnowError('INPUT_MISSING', `Expected the bytes of ${uri} (row ${row} of part "${names[part]}"), could not have them: ${fault}`, { details: { uri, step: batch.step } });
+        const other = await replace(part, row, options.seed, fault, signal);
+        log.warn({ stage: 'batch', step: batch.step, uri, instead: other.facts.uri[0] }, `batch: ${uri} could not be read (${fault}); ${other.facts.uri[0]} is in its place`);
+        substituted++;
+        index[i] = other.index;
+        copyRow(other.facts, 0, facts, i);
+        image[i] = other.bytes;
+      };
+      const substitutions: Promise<void>[] = [];
+      read.images.forEach((found, i) => {
+        if (found instanceof Uint8Array) image[i] = found;
+        else substitutions.push(substitute(i, found.fault));
+      });
+      await Promise.all(substitutions);
       images += image.length;
       for (const { byteLength } of image) sizeBytes += byteLength;
-      return { batch: { ...batch, index }, facts: { ...facts, derivedId: isDerived ? facts.derivedId : null, image }, substituted };
+      return { batch: { ...batch, index }, facts: { ...facts, derivedId: isDerived ? facts.derivedId : null, image }, substituted, slabs: read.slabs };
     },
   };
 }
 
-/** Reads facts part by part and puts them back in the batch's order; `slots` says where each lies. */
-async function readFacts({ part, index }: Batch, { parts }: DatasetManifest, rows: RowReader): Promise<{ slots: { facts: RowFacts; at: number }[]; facts: WritableRows }> {
+/** Reads facts part by part and puts them back in the batch's order; `places` says where each lies. */
+async function readFacts({ part, index }: Batch, { parts }: DatasetManifest, rows: RowReader): Promise<{ places: RowPlace[]; facts: WritableRows }> {
   const n = part.length;
   const facts: WritableRows = { id: new Array<string>(n), uri: new Array<string>(n), source: new Array<string>(n), path: new Array<string>(n), offset: new Float64Array(n), length: new Float64Array(n), derivedId: new Array<string | null>(n) };
-  const slots = new Array<{ facts: RowFacts; at: number }>(n);
+  const places = new Array<RowPlace>(n);
   const some = Array.from(part.keys());
   await Promise.all(
     parts.map(async (one, p) => {
@@ -91,10 +107,10 @@ async function readFacts({ part, index }: Batch, { parts }: DatasetManifest, row
       if (own.length === 0) return;
       const read = await rows.read(one, own.map((slot) => index[slot]!));
       own.forEach((slot, at) => {
-        slots[slot] = { facts: read, at };
+        places[slot] = { facts: read, at };
         copyRow(read, at, facts, slot);
       });
     }),
   );
-  return { slots, facts };
+  return { places, facts };
 }

@@ -46,22 +46,30 @@ function createIndependent(probabilities: readonly number[], seed: number, label
   const reach = (block: number): void => {
     for (let b = sums.length / J - 1; b < block; b++) countsOf(b).forEach((count, j) => sums.push(sums[b * J + j]! + count));
   };
-  let held: { readonly block: number; readonly which: Int32Array; readonly before: readonly number[] } = { block: -1, which: new Int32Array(0), before: [] };
+  // The block looked at: the part of each step, and the steps of part j before step i at i · J + j. Filled anew for each
+  // block: arrays of their own would outlive the young generation and fill the old one.
+  const which = new Int32Array(BLOCK);
+  const earlier = new Uint16Array((BLOCK + 1) * J);
+  let held = -1;
   const load = (block: number): void => {
     reach(block);
     const ends = countsOf(block).map((total => (count: number) => (total += count))(0));
     const permutation = createPermutation(BLOCK, places, block);
-    const which = Int32Array.from({ length: BLOCK }, (_, i) => ends.findIndex((end) => permutation.at(i) < end));
-    const before = sums.slice(block * J, (block + 1) * J);
-    for (let i = 0; i < BLOCK; i++) for (let j = 0; j < J; j++) before.push(before[i * J + j]! + (which[i] === j ? 1 : 0));
-    held = { block, which, before };
+    for (let i = 0; i < BLOCK; i++) {
+      const place = permutation.at(i);
+      which[i] = ends.findIndex((end) => place < end);
+      for (let j = 0; j < J; j++) earlier[(i + 1) * J + j] = earlier[i * J + j]! + (which[i] === j ? 1 : 0);
+    }
+    held = block;
   };
   return {
     at: (step) => {
       const block = Math.floor(step / BLOCK);
-      if (held.block !== block) load(block);
+      if (held !== block) load(block);
       const i = step - block * BLOCK;
-      return { which: held.which[i]!, before: held.before.slice(i * J, (i + 1) * J) };
+      const before: number[] = [];
+      for (let j = 0; j < J; j++) before.push(sums[block * J + j]! + earlier[i * J + j]!);
+      return { which: which[i]!, before };
     },
   };
 }

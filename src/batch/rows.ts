@@ -33,47 +33,65 @@ const LAYOUTS_KEPT = 32_768;
 /** @param cacheBytes bytes of tables kept in memory */
 export function createRowReader(store: Store, limiter: Limiter, cacheBytes: number): RowReader {
   const pages = createPages(store, limiter, cacheBytes);
-  const layouts = new Map<string, Promise<TableLayout>>();
-  const layoutOf = (shard: Part): Promise<TableLayout> => {
-    const known = layouts.get(shard.path);
+  const shards = new Map<string, Promise<OpenShard>>();
+  const open = (shard: Part): Promise<OpenShard> => {
+    const known = shards.get(shard.path);
     if (known !== undefined) return known;
     const opening = openShard(store, shard, limiter);
-    layouts.set(shard.path, opening);
-    opening.catch(() => layouts.delete(shard.path));
-    if (layouts.size > LAYOUTS_KEPT) layouts.delete(layouts.keys().next().value!);
+    shards.set(shard.path, opening);
+    opening.catch(() => shards.delete(shard.path));
+    if (shards.size > LAYOUTS_KEPT) shards.delete(shards.keys().next().value!);
     return opening;
   };
   return {
     read: async (part, indices) => {
       const n = indices.length;
-      const shards = Array.from(indices, (index) => shardOf(part, index));
-      const open = await Promise.all(shards.map(layoutOf));
-      const rows = shards.map((shard, i) => indices[i]! - shard.firstRow);
+      const parts = Array.from(indices, (index) => shardOf(part, index));
+      const opened = await openAll(parts, open);
+      const rows = parts.map(({ firstRow }, i) => indices[i]! - firstRow);
       // One fetch finds where the texts lie and reads the numbers, a second reads the texts.
-      const at = (i: number, name: string): ColumnLayout => columnOf(open[i]!, name, shards[i]!);
-      const fixed = await pages.fetch(shards.flatMap((shard, i) => fixedSpans(shard, rows[i]!, (name) => at(i, name), open[i]!)));
-      const texts = await pages.fetch(shards.flatMap((shard, i) => [
-        ...TEXTS.map((name, t) => textSpan(shard, at(i, name), fixed[i * FIXED + t]!)),
-        open[i]!.columns.has('derivedId') ? textSpan(shard, at(i, 'derivedId'), fixed[i * FIXED + DERIVED]!) : { key: shard.path, sizeBytes: shard.bytes, offset: 0, length: 0 },
-      ]));
-      const text = (t: number): string[] => Array.from({ length: n }, (_, i) => TEXT.decode(texts[i * FETCHED + t]!));
-      const number = (f: number): Float64Array => Float64Array.from({ length: n }, (_, i) => (hasBit(fixed[i * FIXED + VALIDITY]!, rows[i]! & 7) ? uint64(fixed[i * FIXED + f]!) : -1));
+      const fixed = await pages.fetch(opened.flatMap((shard, i) => fixedSpans(shard, rows[i]!)));
+      const texts = await pages.fetch(opened.flatMap((shard, i) => textSpans(shard, fixed, i * FIXED)));
+      const text = (t: number): string[] => rows.map((_, i) => TEXT.decode(texts[i * FETCHED + t]!));
+      const number = (f: number): Float64Array => Float64Array.from(rows, (row, i) => (hasBit(fixed[i * FIXED + VALIDITY]!, row & 7) ? uint64(fixed[i * FIXED + f]!) : -1));
+      const derived = (i: number): string | null => (opened[i]!.derivedId === null ? null : TEXT.decode(texts[i * FETCHED + DERIVED_TEXT]!) || null); // a null has no bytes
       return {
         id: text(0),
         uri: text(1),
         path: text(2),
-        source: shards.map((_, i) => at(i, 'source').dictionary![int32(fixed[i * FIXED + SOURCE]!, 0)]!),
+        source: opened.map(({ source }, i) => source.dictionary![int32(fixed[i * FIXED + SOURCE]!, 0)]!),
         offset: number(OFFSET),
         length: number(LENGTH),
-        derivedId: Array.from({ length: n }, (_, i) => TEXT.decode(texts[i * FETCHED + DERIVED_TEXT]!) || null), // a null has no bytes
-        crc32: shards.map((_, i) => (open[i]!.columns.has('crc32') ? int32(fixed[i * FIXED + CRC32]!, 0) >>> 0 : null)),
-        stored: shards.map((shard, i) => (open[i]!.columns.has('image') ? textSpan(shard, at(i, 'image'), fixed[i * FIXED + IMAGE]!) : null)),
+        derivedId: Array.from({ length: n }, (_, i) => derived(i)),
+        crc32: opened.map(({ crc32 }, i) => (crc32 === null ? null : int32(fixed[i * FIXED + CRC32]!, 0) >>> 0)),
+        stored: opened.map((shard, i) => (shard.image === null ? null : textSpan(shard, shard.image, fixed[i * FIXED + IMAGE]!))),
       };
     },
   };
 }
 
-const TEXTS = ['id', 'uri', 'path'] as const;
+/** Where the columns of a shard lie that batches are made of. */
+interface OpenShard {
+  readonly shard: Part;
+  readonly id: ColumnLayout;
+  readonly uri: ColumnLayout;
+  readonly path: ColumnLayout;
+  readonly source: ColumnLayout;
+  readonly offset: ColumnLayout;
+  readonly length: ColumnLayout;
+  /** Null in shards without. */
+  readonly image: ColumnLayout | null;
+  readonly derivedId: ColumnLayout | null;
+  readonly crc32: ColumnLayout | null;
+}
+
+/** Each shard once: a batch has many rows of few, or few rows of many. */
+async function openAll(parts: readonly Part[], open: (shard: Part) => Promise<OpenShard>): Promise<OpenShard[]> {
+  const known = new Map<Part, OpenShard>();
+  await Promise.all(Array.from(new Set(parts), async (shard) => known.set(shard, await open(shard))));
+  return parts.map((shard) => known.get(shard)!);
+}
+
 /** Places in a row's run of fixed spans, after the offsets of its texts. */
 const SOURCE = 3;
 const OFFSET = 4;
@@ -83,42 +101,55 @@ const IMAGE = 7;
 const DERIVED = 8;
 const CRC32 = 9;
 const FIXED = 10;
-/** Texts of a row that are fetched, the id of its derived image last. */
-const DERIVED_TEXT = TEXTS.length;
-const FETCHED = TEXTS.length + 1;
+/** Texts of a row that are fetched: id, uri, path, and last the id of its derived image. */
+const DERIVED_TEXT = 3;
+const FETCHED = 4;
 
-function fixedSpans(shard: Part, row: number, at: (name: string) => ColumnLayout, { columns }: TableLayout): FileSpan[] {
-  const span = (offset: number, length: number): FileSpan => ({ key: shard.path, sizeBytes: shard.bytes, offset, length });
-  const ends = (name: string): FileSpan => span(at(name).offsets!.offset + 4 * row, 8);
-  const { validity } = at('offset');
+function fixedSpans({ shard, id, uri, path, source, offset, length, image, derivedId, crc32 }: OpenShard, row: number): FileSpan[] {
+  const span = (at: number, bytes: number): FileSpan => ({ key: shard.path, sizeBytes: shard.bytes, offset: at, length: bytes });
+  const ends = (column: ColumnLayout | null): FileSpan => (column === null ? span(0, 0) : span(column.offsets!.offset + 4 * row, 8));
   return [
-    ...TEXTS.map(ends),
-    span(at('source').values.offset + 4 * row, 4),
-    span(at('offset').values.offset + 8 * row, 8),
-    span(at('length').values.offset + 8 * row, 8),
-    validity === null ? span(0, 0) : span(validity.offset + (row >> 3), 1),
-    columns.has('image') ? ends('image') : span(0, 0),
-    columns.has('derivedId') ? ends('derivedId') : span(0, 0),
-    columns.has('crc32') ? span(at('crc32').values.offset + 4 * row, 4) : span(0, 0),
+    ends(id),
+    ends(uri),
+    ends(path),
+    span(source.values.offset + 4 * row, 4),
+    span(offset.values.offset + 8 * row, 8),
+    span(length.values.offset + 8 * row, 8),
+    offset.validity === null ? span(0, 0) : span(offset.validity.offset + (row >> 3), 1),
+    ends(image),
+    ends(derivedId),
+    crc32 === null ? span(0, 0) : span(crc32.values.offset + 4 * row, 4),
   ];
 }
 
+/** @param first of the row's run in `fixed` */
+function textSpans(shard: OpenShard, fixed: readonly Uint8Array[], first: number): FileSpan[] {
+  const derived = shard.derivedId === null ? { key: shard.shard.path, sizeBytes: shard.shard.bytes, offset: 0, length: 0 } : textSpan(shard, shard.derivedId, fixed[first + DERIVED]!);
+  return [textSpan(shard, shard.id, fixed[first]!), textSpan(shard, shard.uri, fixed[first + 1]!), textSpan(shard, shard.path, fixed[first + 2]!), derived];
+}
+
 /** @param ends offsets of the row's first byte and of the byte after its last */
-function textSpan(shard: Part, { values }: ColumnLayout, ends: Uint8Array): FileSpan {
+function textSpan({ shard }: OpenShard, { values }: ColumnLayout, ends: Uint8Array): FileSpan {
   const start = int32(ends, 0);
   const end = int32(ends, 4);
   if (start < 0 || end < start || end > values.length) throw damaged(shard, `text from byte ${start} to ${end} of ${values.length}`);
   return { key: shard.path, sizeBytes: shard.bytes, offset: values.offset + start, length: end - start };
 }
 
-async function openShard(store: Store, shard: Part, limiter: Limiter): Promise<TableLayout> {
+async function openShard(store: Store, shard: Part, limiter: Limiter): Promise<OpenShard> {
   const entry = await store.head(shard.path);
   if (entry === null) throw new WinnowError('INPUT_MISSING', `Expected the shard ${shard.path} in ${store.uri}, found none: run again with --force shard`, { details: { path: shard.path } });
   if (entry.sizeBytes !== shard.bytes) throw damaged(shard, `${entry.sizeBytes} bytes`);
   if (shard.bytes <= HASHED_BYTES_MAX) await limiter(() => readPart(store, shard));
   const layout = await readTableLayout((span) => limiter(() => store.read(shard.path, span)), shard.bytes, shard.path);
   if (layout.rowCount !== shard.rowCount) throw damaged(shard, `${layout.rowCount} rows`);
-  return layout;
+  const column = (name: string): ColumnLayout => columnOf(layout, name, shard);
+  const optional = (name: string): ColumnLayout | null => layout.columns.get(name) ?? null;
+  return {
+    shard,
+    ...{ id: column('id'), uri: column('uri'), path: column('path'), source: column('source'), offset: column('offset'), length: column('length') },
+    ...{ image: optional('image'), derivedId: optional('derivedId'), crc32: optional('crc32') },
+  };
 }
 
 function columnOf(layout: TableLayout, name: string, shard: Part): ColumnLayout {

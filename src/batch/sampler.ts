@@ -49,22 +49,25 @@ export function createSampler(source: SamplerSource, batchSize: number): BatchSa
   const stride = evenStride(batchSize);
   const isPlain = orders.every((order) => 'at' in order);
   const indices = createSlab();
-  let held: GlobalBatch | null = null;
-  const look = (step: number): GlobalBatch => {
-    const composition = schedule.at(step);
-    const ends = runningSums(composition);
-    const { kind, counts, taken } = composition;
-    const rows = isPlain ? NO_ROWS : orders.map((order, p) => ('at' in order || counts[p] === 0 ? null : order.range(taken[p]!, counts[p]!)));
-    // The position of a part's image is its place plus this.
-    const shifted: number[] = [];
-    for (let p = 0; p < counts.length; p++) shifted.push(taken[p]! - ends[p]! + counts[p]!);
-    return { step, kind, shift: shifts.below(step, batchSize), ends, shifted, taken, rows };
+  const held = createGlobalBatch(parts.length);
+  const look = (step: number): void => {
+    held.step = -1; // until all of it is there
+    const { kind, counts, taken } = schedule.at(step);
+    let end = 0;
+    for (let p = 0; p < counts.length; p++) {
+      held.shifted[p] = taken[p]! - end;
+      held.ends[p] = end += counts[p]!;
+    }
+    if (!isPlain) held.rows = orders.map((order, p) => ('at' in order || counts[p] === 0 ? null : { first: taken[p]!, rows: order.range(taken[p]!, counts[p]!) }));
+    held.kind = kind;
+    held.shift = shifts.below(step, batchSize);
+    held.step = step;
   };
   return {
     batch: (step, rank, worldSize) => {
-      assert(rank >= 0 && rank < worldSize, `Expected a rank from 0 to ${worldSize - 1}, got ${rank}`);
-      if (held?.step !== step) held = look(step);
-      const { kind, ends, shifted, taken, rows } = held;
+      if (!(rank >= 0 && rank < worldSize)) assert.fail(`Expected a rank from 0 to ${worldSize - 1}, got ${rank}`);
+      if (held.step !== step) look(step);
+      const { kind, ends, shifted, rows } = held;
       const from = Math.floor((batchSize * rank) / worldSize);
       const size = Math.floor((batchSize * (rank + 1)) / worldSize) - from;
       const part = new Uint32Array(size);
@@ -75,7 +78,8 @@ export function createSampler(source: SamplerSource, batchSize: number): BatchSa
         while (place >= ends[p]!) p++;
         part[i] = p;
         const ordered = rows[p] ?? null;
-        index[i] = ordered === null ? (orders[p] as PlainOrder).at(place + shifted[p]!) : ordered[place + shifted[p]! - taken[p]!]!;
+        const position = place + shifted[p]!;
+        index[i] = ordered === null ? (orders[p] as PlainOrder).at(position) : ordered.rows[position - ordered.first]!;
         place += stride;
         if (place >= batchSize) place -= batchSize;
       }
@@ -83,8 +87,6 @@ export function createSampler(source: SamplerSource, batchSize: number): BatchSa
     },
   };
 }
-
-const NO_ROWS: readonly null[] = [];
 
 /** Arrays cut from a larger one: an array of over 64 bytes of its own costs as much as six images. */
 function createSlab(): (size: number) => Float64Array {
@@ -99,17 +101,22 @@ function createSlab(): (size: number) => Float64Array {
 
 const SLAB = 1024;
 
-/** What the ranks of a step share. */
+/** What the ranks of a step share; filled anew for each step, as arrays of its own would cost more than a rank's indices. */
 interface GlobalBatch {
-  readonly step: number;
-  readonly kind: Composition['kind'];
-  readonly shift: number;
+  /** −1 before the first. */
+  step: number;
+  kind: Composition['kind'];
+  shift: number;
   /** Part p has the places up to ends[p] − 1 of the global batch, before they are spread. */
-  readonly ends: readonly number[];
-  readonly taken: readonly number[];
-  readonly shifted: readonly number[];
-  /** Rows of the parts that are not drawn plainly, by place from the part's first. */
-  readonly rows: readonly (Float64Array | null)[];
+  readonly ends: Float64Array;
+  /** The position of a part's image is its place plus this. */
+  readonly shifted: Float64Array;
+  /** Rows of the parts that are not drawn plainly, from position `first`. */
+  rows: readonly ({ readonly first: number; readonly rows: Float64Array } | null)[];
+}
+
+function createGlobalBatch(parts: number): GlobalBatch {
+  return { step: -1, kind: 'heterogeneous', shift: 0, ends: new Float64Array(parts), shifted: new Float64Array(parts), rows: [] };
 }
 
 function createOrder({ name, rows, strata = null }: SamplerPart, { seed, mixture, compose = 'plain' }: SamplerSource, batchSize: number): PlainOrder | PartOrder {
@@ -128,13 +135,6 @@ function slotOf(name: string, mixture: Mixture, batchSize: number): number {
     if (ratio > 0) return Math.max(1, ratio * batchSize);
   }
   return batchSize;
-}
-
-function runningSums({ counts }: Composition): number[] {
-  const ends: number[] = [];
-  let sum = 0;
-  for (const count of counts) ends.push((sum += count));
-  return ends;
 }
 
 /**

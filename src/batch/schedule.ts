@@ -43,7 +43,8 @@ export function createSchedule(names: readonly string[], mixture: Mixture, batch
   };
   return {
     at: (step) => {
-      assert(Number.isSafeInteger(step) && step >= 0 && step < STEPS_MAX, `Expected a step from 0 to ${STEPS_MAX - 1}, got ${step}`);
+      // The text is made only where it is needed: a number turned into text stays in the old generation.
+      if (!(Number.isSafeInteger(step) && step >= 0 && step < STEPS_MAX)) assert.fail(`Expected a step from 0 to ${STEPS_MAX - 1}, got ${step}`);
       let i = phases.length - 1;
       while (phases[i]!.fromStep > step) i--;
       const composition = phases[i]!.at(step - phases[i]!.fromStep);
@@ -69,6 +70,7 @@ function createPhase(names: readonly string[], draws: Draws, fromStep: number, s
   const ratios = new Array<number>(names.length).fill(0);
   for (const { part, ratio } of draws.heterogeneous) ratios[ordinal(names, part)] = ratio;
   const shares: Shares = createShares(ratios, batchSize);
+  const whole = parts.map((part) => names.map((_, p) => (p === part ? batchSize : 0)));
   return {
     fromStep,
     at: (step) => {
@@ -76,12 +78,11 @@ function createPhase(names: readonly string[], draws: Draws, fromStep: number, s
       let homogeneous = 0;
       for (const count of before) homogeneous += count;
       const { given, next } = shares.at(step - homogeneous);
-      const taken = given.slice();
+      const taken: number[] = [];
+      for (let p = 0; p < given.length; p++) taken.push(given[p]!);
       for (let j = 0; j < parts.length; j++) taken[parts[j]!]! += before[j]! * batchSize;
       if (which < 0) return { kind: 'heterogeneous', counts: next, taken, homogeneous };
-      const counts = names.map(() => 0);
-      counts[parts[which]!] = batchSize;
-      return { kind: 'homogeneous', counts, taken, homogeneous };
+      return { kind: 'homogeneous', counts: whole[which]!, taken, homogeneous };
     },
   };
 }

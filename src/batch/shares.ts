@@ -118,7 +118,7 @@ function createLedger(weights: readonly number[], batchSize: number): Ledger {
       ahead[i] = 1;
       counts[i]!++;
     }
-    assert(left === 0, `Expected at most ${batchSize} images to fall due in a batch, got ${batchSize - left}`);
+    if (left !== 0) assert.fail(`Expected at most ${batchSize} images to fall due in a batch, got ${batchSize - left}`);
     return counts;
   };
   return { floor, ahead, isDirect: weights.every((weight, i) => weight === 0 || perBatch[i]! > 0), place, advance };

@@ -39,11 +39,11 @@ export interface ServeFlags extends FeedFlags {
   readonly stallSeconds: number;
 }
 
-/** Chunks of one Arrow IPC stream. @throws {WinnowError} CONFIG_INVALID, INPUT_MISSING, ABORTED */
+/** Chunks of one Arrow IPC stream, each used up before the next is asked for. @throws {WinnowError} CONFIG_INVALID, INPUT_MISSING, ABORTED */
 export async function* streamBatches(store: string, flags: BatchesFlags, log: Log, signal: AbortSignal): AsyncIterable<Uint8Array> {
   const { withImages = false, strict = false, part = null, worldSize, groups, ...rest } = flags;
   const opened = await openStoreToRead(store);
-  yield* batches(opened, { ...rest, ...(worldSize !== undefined && { worldSize }), ...(groups !== undefined && { groups }), part, images: withImages, strict, ...(await feedSettings(store, flags, log)), signal });
+  yield* batches(opened, { ...rest, ...(worldSize !== undefined && { worldSize }), ...(groups !== undefined && { groups }), part, images: withImages, strict, ...(await feedSettings(store, flags, log)), signal, reuse: true });
 }
 
 /** Serves the feed alone until `signal` is aborted. @param onReady is told the address */

@@ -87,6 +87,26 @@ describe('openFeed with images', () => {
     expect(Buffer.compare(bytes, await collect(plenty.stream(plenty.resolve({ steps: 6, images: true }), NEVER)))).toBe(0);
   });
 
+  it('gives the same bytes in memory that it uses again, once a piece was taken for the next', async () => {
+    const { store } = await buildDataset(await temporaryFolder(), { shard: { rows: 20, withBytes: true } });
+    const feed = await openToyFeed(store, { ahead: 2 });
+    const request = feed.resolve({ steps: 40, images: true });
+    const expected = await collect(feed.stream(request, NEVER));
+    const memory = new Set<ArrayBufferLike>();
+    for (let time = 0; time < 2; time++) {
+      const copies: Uint8Array[] = [];
+      for await (const piece of feed.stream(request, NEVER, { reuse: true })) {
+        if (piece.buffer instanceof SharedArrayBuffer) memory.add(piece.buffer);
+        copies.push(piece.slice());
+        await new Promise((resolve) => setImmediate(resolve)); // what is read ahead must not come to lie in it
+        expect(Buffer.compare(piece, copies.at(-1)!)).toBe(0);
+      }
+      expect(Buffer.compare(Buffer.concat(copies), expected)).toBe(0);
+    }
+    expect(memory.size).toBeGreaterThan(0);
+    expect(memory.size).toBeLessThanOrEqual(4); // the one taken, two ahead, and the one that is made meanwhile
+  });
+
   it('works ahead, and no further than told', async () => {
     const { store } = await buildDataset(await temporaryFolder());
     const feed = await openToyFeed(store, { ahead: 2 });

@@ -3,6 +3,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { type ImageReaderOptions, createImageReader } from '../../src/batch/images.ts';
 import { createLimiter } from '../../src/batch/limiter.ts';
 import type { RowFacts } from '../../src/batch/rows.ts';
+import { NO_SLABS } from '../../src/batch/slabs.ts';
 import { crc32 } from '../../src/crc32.ts';
 import { openFsStore } from '../../src/store/fs.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
@@ -21,7 +22,7 @@ async function readOne(verify: ImageReaderOptions['verify'], { flipped = false, 
   onTestFinished(() => reader.close());
   const id = createHash('sha256').update(image).digest('hex').slice(0, 32);
   const rows: RowFacts = { id: [id], uri: ['a'], source: ['a'], path: ['a'], offset: Float64Array.of(-1), length: Float64Array.of(-1), derivedId: [null], stored: [{ key: 'shard', sizeBytes: 1000, offset: 0, length: 1000 }], crc32: [crc ? crc32(image) : null] };
-  return reader.read(rows, 0, new AbortController().signal);
+  return (await reader.read([{ facts: rows, at: 0 }], NO_SLABS, new AbortController().signal)).images[0]!;
 }
 
 describe.each(['disk', 'store'])('images of shards, read through the %s', (through) => {

@@ -5,10 +5,11 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync, readdirSync } from 'node:fs';
-import { mkdir, mkdtemp, open, rm } from 'node:fs/promises';
+import { closeSync, fstatSync, openSync, readFileSync, readSync, readdirSync } from 'node:fs';
+import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { openBatchFeed } from '../../pipelines/9-batch.ts';
 import { decodeTable, encodeTable } from '../../src/arrow/ipc.ts';
@@ -20,13 +21,17 @@ import { type Part, canonicalJson } from '../../src/run/manifest.ts';
 import { openFsStore } from '../../src/store/fs.ts';
 import type { Store } from '../../src/store/store.ts';
 
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const SUMS = ['crc32', 'sha256', 'none'] as const;
+/** Node for a small process: no threads of V8's own, one-megabyte halves of the young generation, no snapshot to map. */
+const LEAN = ['--single-threaded', '--max-semi-space-size=1', '--no-node-snapshot', '--no-sparkplug'];
 const { values } = parseArgs({ options: { indices: { type: 'boolean' }, bytes: { type: 'boolean' } } });
 const print = (text: string): void => void process.stdout.write(`${text}\n`);
 const median = (list: readonly number[]): number => list.toSorted((a, b) => a - b)[list.length >> 1]!;
 print(`${cpus()[0]!.model}, ${availableParallelism()} cores, node ${process.version}, load ${loadavg()[0]!.toFixed(1)}`);
 if (!values.bytes) {
   indices();
+  await memory();
   await opening();
 }
 if (!values.indices) await bytes();
@@ -47,7 +52,6 @@ function indices(): void {
   const started = performance.now();
   createSampler(source, 4096).batch(900_000, 255, 256);
   print(`resume at step 900,000: ${(performance.now() - started).toFixed(1)} ms`);
-  print(`RSS of this process: ${(process.memoryUsage().rss / 2 ** 20).toFixed(0)} MB (node with tsx)`);
   // A DistributedSampler's epoch: one permutation of everything on every rank, then its stride; a hundredth of the size.
   const torch = `
 import time, torch, resource
@@ -59,6 +63,33 @@ s = time.process_time() - t
 print(f"torch.randperm sampler, {n} images, rank of 256: {len(mine) / s / 1e6:.3f} M/s of CPU time, first index after {s:.2f} s, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB; 100 times the images cost 100 times that")`;
   const ran = spawnSync('/usr/bin/python3', ['-c', torch], { encoding: 'utf8' });
   print(ran.status === 0 ? ran.stdout.trim() : 'torch.randperm: no python3 with torch here');
+}
+
+/** Memory of a plain Node process that does nothing, and of one that draws 15 million indices, as users would compile it. */
+async function memory(): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'winnow-bench-'));
+  try {
+    await writeFile(join(folder, 'package.json'), '{"type":"module"}');
+    spawnSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', join(ROOT, 'tsconfig.build.json'), '--outDir', folder, '--declaration', 'false', '--sourceMap', 'false'], { stdio: 'inherit' });
+    const tell = `
+const status = readFileSync('/proc/self/status', 'utf8');
+const mb = (key) => (parseInt(status.split(key + ':')[1]) / 1024).toFixed(1);
+console.log(rate + mb('VmRSS') + ' MiB RSS, ' + mb('VmHWM') + ' at most; ' + mb('RssAnon') + ' of it its own, the rest the file of Node');`;
+    const draw = `
+import { createSampler } from './src/batch/sampler.js';
+const parts = [{ name: 'lvd', rows: 1_689_000_000 }, { name: 'in1k', rows: 1_281_167 }];
+const sampler = createSampler({ seed: 0, parts, mixture: { homogeneous: { part: 'in1k', probability: 0.1 }, heterogeneous: [{ part: 'lvd', ratio: 1 }] } }, 4096);
+let count = 0;
+for (let step = 0; count < 15_000_000; step++) count += sampler.batch(step, 255, 256).index.length;
+const { user, system } = process.cpuUsage();
+const rate = (count / (user + system)).toFixed(2) + ' M/s of CPU time with start-up, ';`;
+    for (const [name, code] of [['nothing', "const rate = '';"], ['indices', draw]] as const) {
+      await writeFile(join(folder, `${name}.js`), `import { readFileSync } from 'node:fs';${code}${tell}`);
+      for (const flags of [[], LEAN]) print(`node ${[...flags, name].join(' ')}: ${spawnSync(process.execPath, [...flags, join(folder, `${name}.js`)], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).stdout.trim()}`);
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 }
 
 /** A store that says it has 10,000 shards, and has the first. */
@@ -97,19 +128,21 @@ with tarfile.open(sys.argv[1], "r|") as tar:
     for member in tar:
         if member.isfile(): total += len(tar.extractfile(member).read())
 print(total / (time.perf_counter() - t))`;
-    const rounds: Record<string, number[]> = { files: [], ...Object.fromEntries(SUMS.map((sum) => [`feed, ${sum}`, []])), 'python tar': [] };
+    const rounds: Record<string, number[]> = { files: [], 'files, one buffer': [], ...Object.fromEntries(SUMS.map((sum) => [`feed, ${sum}`, []])), 'python tar': [] };
     const feeds = await Promise.all(SUMS.map((verify) => openBatchFeed(store, { verify, cacheBytes: 2 ** 20 })));
     for (let round = -1; round < 7; round++) {
       if (round < 0) {
         for (const feed of feeds) await readFeed(feed, n, 0);
         continue;
       }
-      rounds['files']!.push(await readFiles(files));
+      rounds['files']!.push(readFiles(files, (path) => readFileSync(path).byteLength));
+      rounds['files, one buffer']!.push(readFiles(files, readIntoOne(2 * IMAGE_BYTES)));
       for (const [i, sum] of SUMS.entries()) rounds[`feed, ${sum}`]!.push(await readFeed(feeds[i]!, n, round));
       rounds['python tar']!.push(Number(spawnSync('/usr/bin/python3', ['-c', python, tar], { encoding: 'utf8' }).stdout));
     }
     for (const feed of feeds) await feed.close();
-    for (const [name, rates] of Object.entries(rounds)) print(`${name.padEnd(16)} ${(median(rates) / 1e6).toFixed(0).padStart(6)} MB/s, ${median(rates.map((rate, i) => rate / rounds['files']![i]!)).toFixed(2)} of the files read in order`);
+    const against = (rates: readonly number[], name: string): string => median(rates.map((rate, i) => rate / rounds[name]![i]!)).toFixed(2);
+    for (const [name, rates] of Object.entries(rounds)) print(`${name.padEnd(18)} ${(median(rates) / 1e6).toFixed(0).padStart(6)} MB/s, ${against(rates, 'files')} of the files read in order, ${against(rates, 'files, one buffer')} of them read into one buffer`);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -163,13 +196,24 @@ async function writeFiles(store: Store, shards: readonly Part[], folder: string)
   }
 }
 
-/** Bytes a second of whole files, one after another, by the plainest call there is. */
-async function readFiles(folder: string): Promise<number> {
+/** Bytes a second of whole files, one after another. */
+function readFiles(folder: string, read: (path: string) => number): number {
   const names = readdirSync(folder).sort();
   const started = performance.now();
   let total = 0;
-  for (const name of names) total += readFileSync(join(folder, name)).byteLength;
+  for (const name of names) total += read(join(folder, name));
   return (total / (performance.now() - started)) * 1000;
+}
+
+/** Reads a file into the same memory each time: what the machine gives without allocating anything. */
+function readIntoOne(sizeBytesMax: number): (path: string) => number {
+  const buffer = Buffer.alloc(sizeBytesMax);
+  return (path) => {
+    const file = openSync(path, 'r');
+    const count = readSync(file, buffer, 0, fstatSync(file).size, 0);
+    closeSync(file);
+    return count;
+  };
 }
 
 /** One pass in the order of training, batch by batch, the next one each time. */
@@ -177,6 +221,6 @@ async function readFeed(feed: Feed, n: number, round: number): Promise<number> {
   const steps = Math.floor(n / 64);
   const before = feed.counts.imageBytes;
   const started = performance.now();
-  for await (const _ of feed.stream(feed.resolve({ fromStep: round * steps, steps, batchSize: 64, images: true }), new AbortController().signal));
+  for await (const _ of feed.stream(feed.resolve({ fromStep: round * steps, steps, batchSize: 64, images: true }), new AbortController().signal, { reuse: true }));
   return ((feed.counts.imageBytes - before) / (performance.now() - started)) * 1000;
 }

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { openBatchFeed } from '../../pipelines/9-batch.ts';
+import { decodeTable } from '../../src/arrow/ipc.ts';
 import type { Feed } from '../../src/batch/feed.ts';
 import { type FeedServer, serveFeed } from '../../src/batch/serve.ts';
 import { SILENT_PROGRESS } from '../../src/cli/progress.ts';
@@ -148,6 +149,58 @@ print(json.dumps(seen))`;
     const command = [process.execPath, '--import', import.meta.resolve('tsx'), join(ROOT, 'src/cli.ts'), 'batches', store, '--steps', '5', '--from-step', '2'];
     const read = `import json, sys\nfrom winnow_plain import batches_of_command\nprint(json.dumps([batch["id"] for batch in batches_of_command(sys.argv[1:])]))`;
     expect(await python(executable, read, ...command)).toEqual(await expectedIds({ fromStep: 2, steps: 5 }));
+  });
+});
+
+describe('pyarrow', () => {
+  const COMMAND = (...args: string[]): string[] => [process.execPath, '--import', import.meta.resolve('tsx'), join(ROOT, 'src/cli.ts'), ...args];
+
+  it('reads the stdout of a command, images and metadata included', async (context) => {
+    const executable = pythonWith('pyarrow');
+    if (executable === null) return context.skip('no python3 with pyarrow here');
+    const read = `
+import hashlib, json, subprocess, sys
+import pyarrow.ipc
+seen = []
+with subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE) as process:
+    stream = pyarrow.ipc.open_stream(process.stdout)
+    for _ in range(7):
+        batch, metadata = stream.read_next_batch_with_custom_metadata()
+        batch.validate(full=True)
+        assert all(hashlib.sha256(image).hexdigest().startswith(own) for own, image in zip(batch.column("id").to_pylist(), batch.column("image").to_pylist()))
+        seen.append([int(metadata[b"step"]), batch.column("id").to_pylist()])
+    try:
+        stream.read_next_batch()
+        raise AssertionError("more batches than asked for")
+    except StopIteration:
+        pass
+assert process.returncode == 0
+print(json.dumps(seen))`;
+    const command = COMMAND('batches', store, '--steps', '7', '--from-step', '3', '--world-size', '2', '--with-images');
+    expect(await python(executable, read, ...command)).toEqual((await expectedIds({ fromStep: 3, steps: 7, worldSize: 2 })).map((ids, i) => [3 + i, ids]));
+  });
+
+  it('reads an export to Parquet, with the digests that were taken on the way in', async (context) => {
+    const executable = pythonWith('pyarrow.parquet');
+    if (executable === null) return context.skip('no python3 with pyarrow here');
+    const into = join(folder, 'parquet');
+    const [command, ...args] = COMMAND('export', store, '--to', 'parquet', '--with-images', '--out', into);
+    const exported = await start(command!, args);
+    expect(exported.code, exported.stderr).toBe(0);
+    const read = `
+import glob, hashlib, json, sys
+import pyarrow.parquet as parquet
+ids = []
+for path in sorted(glob.glob(sys.argv[1] + "/**/*.parquet", recursive=True)):
+    for row in parquet.read_table(path).to_pylist():
+        assert hashlib.sha256(row["image"]).hexdigest().startswith(row["id"])
+        ids.append(row["id"])
+print(json.dumps(sorted(ids)))`;
+    const shards = feed.manifest.parts.flatMap((part) => part.shards);
+    const opened = await openFsStore(store);
+    const ids = (await Promise.all(shards.map(async ({ path }) => decodeTable(await opened.read(path), path).strings('id')))).flat();
+    expect(ids.length).toBeGreaterThan(20);
+    expect(await python(executable, read, into)).toEqual(ids.toSorted());
   });
 });
 

@@ -1,5 +1,4 @@
 /** Commands around a finished dataset and the training loop: its batches on stdout or over HTTP, a rehearsal, other formats. */
-import { once } from 'node:events';
 import { type Command, Option } from 'commander';
 import type { BatchesFlags, ServeFlags } from '../batches.ts';
 import type { ExportFlags } from '../export.ts';
@@ -34,8 +33,13 @@ function addBatches(program: Command, signal: AbortSignal): void {
     .addHelpText('after', '\nExample:\n  winnow batches ./winnow-out --steps 10 | python -c "import pyarrow.ipc, sys; print(pyarrow.ipc.open_stream(sys.stdin.buffer).read_next_batch())"\n')
     .action(async (store: string, flags: BatchesFlags) => {
       const { streamBatches } = await import('../batches.ts');
-      for await (const chunk of streamBatches(store, flags, createCliLog({ json: false, level: 'info' }), signal)) if (!process.stdout.write(chunk)) await once(process.stdout, 'drain');
+      for await (const chunk of streamBatches(store, flags, createCliLog({ json: false, level: 'info' }), signal)) await writeOut(chunk);
     });
+}
+
+/** Settles when the bytes have left: their memory is then used again. */
+function writeOut(chunk: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => process.stdout.write(chunk, (error) => (error ? reject(error) : resolve())));
 }
 
 function addServe(program: Command, signal: AbortSignal): void {

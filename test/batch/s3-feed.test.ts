@@ -1,0 +1,70 @@
+/** The feed of a dataset in a bucket: the bytes that the same dataset gives from a disk, each read once where there is room to keep it. */
+import { readFileSync, readdirSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { FeedSettings } from '../../pipelines/9-batch.ts';
+import { openS3Store } from '../../src/store/s3.ts';
+import type { Store } from '../../src/store/store.ts';
+import { type S3Server, startS3Server } from '../helpers/s3-server.ts';
+import { sharedData, withoutSharedData } from '../helpers/shared-data.ts';
+import { temporaryFolder } from '../helpers/temporary.ts';
+import { exampleToy } from '../shard/toy-store.ts';
+import { NEVER, buildDataset, collect, openToyFeed } from './toy-feed.ts';
+
+let server: S3Server;
+beforeAll(async () => {
+  server = await startS3Server();
+});
+afterAll(() => server.close());
+
+/** The same dataset on a disk and in a bucket. */
+async function build(): Promise<{ disk: Store; bucket: Store }> {
+  const toy = exampleToy();
+  const photographs = withoutSharedData() === null ? readPhotographs(toy.pool.length) : [];
+  const pool = toy.pool.map((image, i) => ({ ...image, bytes: photographs[i] ?? image.bytes }));
+  const { store: disk } = await buildDataset(await temporaryFolder(), { shard: { rows: 20, withBytes: true } }, { ...toy, pool });
+  const bucket = await openS3Store(`s3://${server.bucket}/${server.prefix()}`, { s3: server.s3 });
+  for await (const { key } of disk.list('dataset/')) await bucket.write(key, await disk.read(key));
+  return { disk, bucket };
+}
+
+function readPhotographs(count: number): Uint8Array[] {
+  const folder = `${sharedData}/seeds`;
+  return readdirSync(folder).sort().slice(0, count).map((name) => new Uint8Array(readFileSync(`${folder}/${name}`)));
+}
+
+async function read(store: Store, steps: number, settings: FeedSettings = {}): Promise<Uint8Array> {
+  const feed = await openToyFeed(store, settings);
+  return collect(feed.stream(feed.resolve({ steps, images: true }), NEVER));
+}
+
+describe('the feed of a dataset in a bucket', () => {
+  it.each([
+    { verify: 'crc32', cacheBytes: 2 ** 27 },
+    { verify: 'sha256', cacheBytes: 50_000 },
+    { verify: 'none', cacheBytes: 0, readsAtOnce: 2 },
+  ] as const)('gives the bytes of the dataset on a disk (%o)', async (settings) => {
+    const { disk, bucket } = await build();
+    expect(Buffer.compare(await read(bucket, 12, settings), await read(disk, 12))).toBe(0);
+  });
+
+  it('reads what it has room to keep once', async () => {
+    const { bucket } = await build();
+    let reads = 0;
+    const counted: Store = {
+      ...bucket,
+      read: (key, range) => {
+        reads++;
+        return bucket.read(key, range);
+      },
+    };
+    const feed = await openToyFeed(counted);
+    const rows = feed.manifest.parts.reduce((sum, part) => sum + part.rows, 0);
+    const steps = 4 * rows; // ten images each: every part is gone through
+    const once = await collect(feed.stream(feed.resolve({ steps, images: true }), NEVER));
+    expect(reads).toBeGreaterThanOrEqual(rows / 3);
+    const before = reads;
+    const again = await collect(feed.stream(feed.resolve({ steps, images: true }), NEVER));
+    expect(Buffer.compare(again, once)).toBe(0);
+    expect(reads).toBe(before);
+  });
+});
