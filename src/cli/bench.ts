@@ -92,7 +92,8 @@ export async function calibrateRates({ out, model, signal, note }: CalibrateOpti
     `  decoding, images/s                ${brief(rates.decode)}`,
     ...rates.embed.map(({ model: name, images }) => `  embedding, images/s               ${brief(images)}: ${name}`),
     `  read, write, hash, MB/s           ${[rates.read, rates.write, rates.hash].map((rate) => brief(rate / 1e6)).join(', ')}`,
-    `  listing, sharding, rows/s         ${brief(rates.list)}, ${brief(rates.shard)}`,
+    `  listing, in tars, sharding, /s    ${brief(rates.list)}, ${brief(rates.listTars)}, ${brief(rates.shard)}`,
+    `  reading again, images/s           ${brief(rates.look)}`,
     `  sampling, clusters/s and rows/s   ${brief(rates.leaves)}, ${brief(rates.draw)}`,
     path,
   ];

@@ -207,7 +207,7 @@ function searchAll({ n, d }: Points, state: State, last: boolean, { engine }: Km
     searched: 0,
     nearest: async (x: Float32Array, count: number, out: Uint32Array): Promise<void> => {
       opened ??= await engine.nearest(state.centroids, state.size.length, d);
-      await opened.nearest(x, count, out, new Float32Array(count));
+      await opened.nearest(x, count, out, null);
       search.searched += count;
     },
     add: async (row: Float32Array, point: number): Promise<void> => {

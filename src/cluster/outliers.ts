@@ -72,14 +72,13 @@ async function eachNearest(points: Points, members: Uint32Array, centroids: Floa
   const rows = Math.min(members.length, blockRows);
   const block = new Float32Array(rows * d);
   const index = new Uint32Array(rows);
-  const distance = new Float32Array(rows);
   const search = await engine.nearest(centroids, centroids.length / d, d);
   try {
     for (let start = 0; start < members.length; start += rows) {
       throwIfAborted(signal);
       const some = members.subarray(start, start + rows);
       await points.gather(some, block);
-      await search.nearest(block, some.length, index, distance);
+      await search.nearest(block, some.length, index, null);
       for (let i = 0; i < some.length; i++) take(some[i]!, index[i]!);
     }
   } finally {

@@ -38,7 +38,7 @@ export const routeRows: TaskKind<RoutePayload, RoutedBlock> = {
     const search = await (await searchEngine(env)).nearest(new Float32Array(await readWords(env.store, coarse, m * d)), m, d);
     const cell = new Uint32Array(count);
     try {
-      await search.nearest(values, count, cell, new Float32Array(count));
+      await search.nearest(values, count, cell, null);
     } finally {
       await search.close();
     }

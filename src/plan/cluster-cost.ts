@@ -2,7 +2,7 @@
  * What a cluster tree costs: the arithmetic of the tasks in src/cluster, level by level, in their three regimes. (a) all
  * points of a level in memory and (b) streamed from the store are one task a round; (c) a split level is many.
  */
-import { rateAt } from '../bench/rates.ts';
+import { rateAt, seedingRate } from '../bench/rates.ts';
 import { atLevel } from '../cluster/config.ts';
 import { levelsFor } from '../cluster/levels.ts';
 import { ASSIGNMENT_PART_ROWS } from '../cluster/tree.ts';
@@ -59,47 +59,60 @@ function roundSteps(request: LevelRequest): Step[] {
   const steps: Step[] = [];
   for (let round = 0; round <= rounds; round++) {
     const some = round === 0 ? n : Math.min(n, k * sampleSize);
-    const found = kmeansCost(some, k, d, config.iterations, config.seedingRows, rates);
+    const found = kmeansCost(some, k, d, config, rates);
     const flop = found.flop + (round === 0 ? 0 : 2 * n * k * d);
     const computing = found.seconds + (round === 0 ? 0 : (2 * n * k * d) / rateAt(rates.assign, k));
-    // Streamed points are read in every assignment; seeding gathers from all parts once more.
-    const passes = (isHeld ? 1 : 1 + (round === 0 ? assignmentsOf(n, k, config.iterations) : 2));
+    // Streamed points are read in every assignment, for their distances in the end, and by seeding, which gathers from all parts.
+    const passes = isHeld ? 1 : 1 + (round === 0 ? assignmentsOf(n, k, config.iterations, config.tolerance) + 1 : 2);
     const bytesRead = tableBytes * passes + (round === 0 ? 0 : arrays);
-    const reading = bytesRead / rates.read;
+    // Hashes are checked the first time.
+    const reading = tableBytes / rates.read + (bytesRead - tableBytes) / rates.readAgain;
     steps.push(step(`level ${level}, round ${round}, ${isHeld ? 'in memory' : 'streamed'}`, {
       flop, bytesRead, bytesWritten: arrays,
       peakBytes: BASE_BYTES + (isHeld ? n * d * 4 : Math.min(execution.memoryBytes, some * d * 4)) + n * 20 + k * d * 20,
-      // The next block is read while one is searched.
-      seconds: Math.max(computing, reading) + arrays / rates.write
+      // Reading and products share the thread that decodes what was read.
+      seconds: computing + reading + arrays / rates.write + ROUND_OBJECTS * rates.task
     }));
   }
   return steps;
 }
 
+/** Objects that a round leaves, each flushed to the disk. */
+const ROUND_OBJECTS = 3;
+
 /** Share of the memory up to which a table is held (src/cluster/points.ts). */
 const RESIDENT_SHARE = 1 / 6;
 
+/** As in src/cluster/levels.ts and spread.ts. */
 const PILOT_ROWS = 4096;
-const FLAT_FLOP_CLUSTERS = 3 * (5 + 10 + 20 + 50);
+const PILOT = { iterations: 10, tolerance: 0, seedingRows: PILOT_ROWS };
+const FLAT_CLUSTERS = [5, 10, 20, 50];
+const FLAT_DRAWS = 3;
+const PROBES = 1024;
+/** A probe's distances are sorted: for each of them about so much of what the draw of the sample stage does for a row. */
+const SORT_SHARE = 0.25;
 
-/** `levels: auto` builds a small tree and twelve flat clusterings of a sample. */
+/** `levels: auto` builds a small tree and twelve flat clusterings of a sample, and looks at neighbours in it. */
 function pilotStep({ n, d, rowBytes, rates }: ClusterRequest): Step {
   const m = Math.min(n, PILOT_ROWS);
   const k = Math.max(1, Math.round((m * 2) / 11));
-  const tree = kmeansCost(m, k, d, 10, m, rates);
-  const flat = 2 * m * d * FLAT_FLOP_CLUSTERS * 11;
+  const trees = [kmeansCost(m, k, d, PILOT, rates), kmeansCost(k, Math.ceil(k / 2), d, PILOT, rates)];
+  const flats = FLAT_CLUSTERS.filter((flat) => flat * 20 <= m).map((flat) => kmeansCost(m, flat, d, { ...PILOT, seedingRows: 1 }, rates));
+  const probing = 2 * Math.min(m, PROBES) * m * d;
+  const sum = (of: 'flop' | 'seconds'): number => trees.reduce((total, one) => total + one[of], 0) + FLAT_DRAWS * flats.reduce((total, one) => total + one[of], 0);
   const bytesRead = n * rowBytes;
-  const computing = tree.seconds + flat / rateAt(rates.kmeans, 16);
-  return step('pilot', { flop: tree.flop + flat, bytesRead, peakBytes: BASE_BYTES + 3 * m * d * 4, seconds: computing + bytesRead / rates.read });
+  const looking = probing / seedingRate(rates.seeding, d) + (Math.min(m, PROBES) * m * SORT_SHARE) / rates.draw;
+  return step('pilot', { flop: sum('flop') + probing, bytesRead, peakBytes: BASE_BYTES + 3 * m * d * 4, seconds: sum('seconds') + looking + bytesRead / rates.read });
 }
 
 /** Exact distances and the outlier policy, where level 1 is not split; then tables of centroids and of every row's cluster. */
-function tableStep({ n, d, rowBytes, rates }: ClusterRequest, levels: readonly LevelRequest[]): Step {
+function tableStep({ n, d, rowBytes, execution, rates }: ClusterRequest, levels: readonly LevelRequest[]): Step {
   const isSplit = levels[0]!.split !== null;
   const clusters = levels.reduce((sum, { k }, l) => sum + (l === 0 ? keptLeaves(levels[0]!.config, k) : k), 0);
   const arrays = (clusters * d + 2 * n) * 4;
-  // Once for the distances, and once for the status of each row.
-  const bytesRead = n * rowBytes * (isSplit ? 1 : 2) + 2 * arrays;
+  // Once for the status of each row, once for the distances, and once more by outliers that look for another cluster.
+  const isGathered = levels[0]!.config.outliers.policy !== 'keep' && n * d * 4 > execution.memoryBytes * RESIDENT_SHARE;
+  const bytesRead = n * rowBytes * (isSplit ? 1 : isGathered ? 3 : 2) + 2 * arrays;
   const bytesWritten = (isSplit ? 0 : (levels[0]!.k * d + 2 * n) * 4) + n * ASSIGNMENT_ROW_BYTES + clusters * (d * 4 + 12.125) + Math.ceil(n / ASSIGNMENT_PART_ROWS) * 600;
   return step('tables', {
     bytesRead, bytesWritten,

@@ -1,5 +1,5 @@
 /** What a split level costs: the steps of src/cluster/split-level.ts, in their order. */
-import { rateAt } from '../bench/rates.ts';
+import { rateAt, seedingRate } from '../bench/rates.ts';
 import { routedRows } from '../cluster/route.ts';
 import type { LevelSplit } from '../cluster/split-level.ts';
 import { BASE_BYTES, type Step, step } from './cost.ts';
@@ -7,7 +7,7 @@ import { type LevelRequest, kmeansCost } from './kmeans-cost.ts';
 
 /** Cells that an update and the final assignment look at for each row: what recall measurements on mixtures ask for. */
 const PROBES_UPDATE = 3;
-const PROBES_FINAL = 8;
+const PROBES_FINAL = 5;
 /** Σ size² of cells over that of equal ones: cells have long tails, though the largest are split again. */
 const UNEVENNESS = 1.3;
 /** Decoded vectors of a group of small cells (src/cluster/cells.ts). */
@@ -33,12 +33,12 @@ interface Shape extends LevelRequest {
 export function splitSteps(request: LevelRequest, split: LevelSplit): { steps: Step[]; warnings: string[] } {
   const shape = shapeOf(request, split);
   const { level, execution, indexBytes, cells, blocks } = shape;
-  const steps = [coarseStep(shape, split), routeStep(shape), cellStep(shape)];
+  const steps = [coarseStep(shape, split), routeStep(shape), potentialStep(shape), cellStep(shape)];
   if (request.rounds === 0 && split.updates > 0) {
     steps.push(recallStep(shape, 'recall of updates', UPDATE_RECALL_ROWS));
     for (let update = 1; update <= split.updates; update++) steps.push(reassignStep(shape, `update ${update}`, PROBES_UPDATE, true), updateStep(shape, update));
   }
-  steps.push(recallStep(shape, 'recall', Math.min(shape.points, split.recallRows)), reassignStep(shape, 'assignment', PROBES_FINAL, false), scatterStep(shape));
+  steps.push(recallStep(shape, 'recall', Math.min(shape.points, split.recallRows)), reassignStep(shape, 'assignment', PROBES_FINAL, false), ...(level === 1 && request.config.outliers.policy !== 'keep' ? [mergeStep(shape)] : []), scatterStep(shape));
   const warnings: string[] = [];
   if (2 * indexBytes > 4 * execution.memoryBytes) {
     const most = Math.round(execution.memoryBytes / 2 ** 20);
@@ -58,7 +58,7 @@ function shapeOf(request: LevelRequest, { cells }: LevelSplit): Shape {
 function coarseStep(shape: Shape, { sampleRows, coarseIterations }: LevelSplit): Step {
   const { level, points: n, d, cells, config, execution, tableBytes, rates } = shape;
   const sample = Math.min(n, sampleRows);
-  const { flop, seconds } = kmeansCost(sample, cells, d, coarseIterations, config.seedingRows, rates);
+  const { flop, seconds } = kmeansCost(sample, cells, d, { ...config, iterations: coarseIterations }, rates);
   // A systematic sample touches every part; more than half of the memory of it is streamed anew each iteration.
   const isHeld = sample * d * 4 <= execution.memoryBytes / 2;
   const bytesRead = tableBytes * (isHeld ? 1 : coarseIterations + 2);
@@ -69,25 +69,47 @@ function coarseStep(shape: Shape, { sampleRows, coarseIterations }: LevelSplit):
   });
 }
 
-function routeStep({ level, points: n, d, cells, blocks, tableBytes, routedBytes, execution, rates }: Shape): Step {
+/** Rows are taken from where they lie and put beside others of their cell: so long, read and written apart. */
+function gathering({ points: n, d, rates }: Shape): number {
+  return (n * d) / rates.assemble;
+}
+
+function routeStep(shape: Shape): Step {
+  const { level, points: n, d, cells, blocks, tableBytes, routedBytes, execution, rates } = shape;
   const flop = 2 * n * cells * d;
   const bytesRead = tableBytes + blocks * cells * d * 4;
   const bytesWritten = routedBytes + blocks * cells * 4;
   const seconds = flop / rateAt(rates.assign, cells);
   return step(`level ${level}, route`, {
     tasks: blocks, flop, bytesRead, bytesWritten, peakBytes: BASE_BYTES + 2 * routedRows(cells, d, execution.memoryBytes) * d * 4 + cells * d * 8,
-    seconds: seconds + bytesRead / rates.read + bytesWritten / rates.write
+    seconds: seconds + gathering(shape) + bytesRead / rates.read + bytesWritten / rates.write
   });
 }
+
+/** Seeds drawn in each cell to learn how many children it should have (src/cluster/cell.ts). */
+function potentialStep(shape: Shape): Step {
+  const { level, points: n, d, k, cells, groups, execution, routedBytes, indexBytes, rates } = shape;
+  const flop = 2 * cells * Math.min(n / cells, POTENTIAL_ROWS) * d * ((POTENTIAL_SEEDS * k) / cells + POTENTIAL_SEEDS_MORE);
+  const bytesRead = routedBytes + groups * indexBytes;
+  return step(`level ${level}, potentials`, {
+    tasks: groups, flop, bytesRead, peakBytes: BASE_BYTES + execution.memoryBytes / 4 + 2 * indexBytes,
+    seconds: flop / seedingRate(rates.seeding, d) + gathering(shape) + bytesRead / rates.read,
+  });
+}
+
+const POTENTIAL_ROWS = 4096;
+const POTENTIAL_SEEDS = 2;
+const POTENTIAL_SEEDS_MORE = 64;
 
 function cellStep(shape: Shape): Step {
   const { level, points: n, d, k, cells, groups, rounds, sampleSize, config, execution, routedBytes, indexBytes, leafBytes, rates } = shape;
   const [rows, children] = [n / cells, k / cells];
   const seedingRows = Math.min(config.seedingRows, Math.max(SEEDING_ROWS_MIN, SEEDING_POINTS * children));
-  const first = kmeansCost(rows, children, d, config.iterations, seedingRows, rates);
+  const settings = { ...config, seedingRows };
+  const first = kmeansCost(rows, children, d, settings, rates);
   let [flop, seconds] = [first.flop, first.seconds];
   for (let round = 1; round <= rounds; round++) {
-    const found = kmeansCost(Math.min(rows, children * sampleSize), children, d, config.iterations, seedingRows, rates);
+    const found = kmeansCost(Math.min(rows, children * sampleSize), children, d, settings, rates);
     const assigned = round === 1 ? 0 : 2 * rows * children * d;
     flop += found.flop + assigned;
     seconds += found.seconds + assigned / rateAt(rates.assign, children);
@@ -98,7 +120,7 @@ function cellStep(shape: Shape): Step {
   return step(`level ${level}, cells`, {
     tasks: groups, flop: cells * flop * UNEVENNESS, bytesRead, bytesWritten: leafBytes,
     peakBytes: BASE_BYTES + execution.memoryBytes / 2 + 2 * indexBytes + rows * 2 * 20 + children * d * 20,
-    seconds: computing + bytesRead / rates.read + leafBytes / rates.write
+    seconds: computing + gathering(shape) + bytesRead / rates.read + leafBytes / rates.write
   });
 }
 
@@ -115,10 +137,21 @@ function reassignStep(shape: Shape, name: string, probes: number, leavesSums: bo
   // Sums of a leaf come from the groups its rows lie in: its own and a few beside it.
   const bytesWritten = leavesSums ? Math.min(n, 2 * k) * (d * 8 + 12) : n * 8;
   const computing = (2 * n * d * cells) / rateAt(rates.assign, cells) + (2 * n * d * among) / rateAt(rates.assign, Math.min(512, k / cells));
-  const exact = leavesSums ? 0 : (n * d) / rates.assemble;
+  // Sums of leaves, or exact distances to them.
+  const exact = gathering(shape);
   return step(`level ${level}, ${name}`, {
     tasks: groups, flop, bytesRead, bytesWritten, peakBytes: BASE_BYTES + execution.memoryBytes / 2 + 2 * indexBytes + Math.max(n / groups, n / cells) * 16,
     seconds: computing + exact + bytesRead / rates.read + bytesWritten / rates.write
+  });
+}
+
+/** The outlier policy: every group is read once more, and rows of small leaves look for another one. */
+function mergeStep(shape: Shape): Step {
+  const { level, points: n, groups, execution, routedBytes, indexBytes, rates } = shape;
+  const bytesRead = routedBytes + groups * indexBytes + n * 8;
+  return step(`level ${level}, outliers`, {
+    tasks: groups, bytesRead, bytesWritten: n * 8, peakBytes: BASE_BYTES + execution.memoryBytes / 4 + 2 * indexBytes,
+    seconds: gathering(shape) + bytesRead / rates.read + (n * 8) / rates.write,
   });
 }
 

@@ -2,16 +2,19 @@
  * `winnow plan`: what a recipe will take at a number of images, before any money is spent: tasks, operations, bytes,
  * memory, time, cost, energy. Nothing is read but the recipe; everything follows from arithmetic and the rates given.
  */
-import type { Rates } from '../bench/rates.ts';
+import type { Rates, StartedStage } from '../bench/rates.ts';
 import { VIT_S14, type VitShape, vitFlop } from '../bench/vit-model.ts';
 import { type Recipe, suggest } from '../config.ts';
+import { resolveProfile } from '../cluster/profile.ts';
 import { createDescriptor } from '../embed/descriptor.ts';
 import { WinnowError } from '../errors.ts';
 import type { Execution } from '../run/stage.ts';
 import { targetCount } from '../sample/config.ts';
 import { clusterCost, keptLeaves, levelsOf } from './cluster-cost.ts';
+import { dedupCost } from './dedup-cost.ts';
+import { filterCost } from './filter-cost.ts';
 import { type StageCost, type Step, type Totals, totalsOf } from './cost.ts';
-import { type EmbedRate, type ImageSet, type StageRequest, elementBytesOf, embedCost, embeddingRowBytes, ingestCost, mixCost, sampleCost, shardCost } from './stage-cost.ts';
+import { type EmbedRate, type StageRequest, elementBytesOf, embedCost, embeddingRowBytes, ingestCost, mixCost, sampleCost, shardCost } from './stage-cost.ts';
 import { retrieveCost } from './retrieve-cost.ts';
 
 /** As in the footprint table of arXiv 2508.10104: power usage effectiveness, and kg of CO2 a kWh (US average). */
@@ -70,19 +73,21 @@ export function planRecipe(request: PlanRequest): PlanReport {
   const assumptions: string[] = [`an image file has ${imageBytes.toLocaleString('en')} bytes and its names ${textBytes}`];
   const d = dimensionsOf(request, assumptions);
   checkLevels(recipe, images);
-  const { seeds, raws } = setsOf(request, assumptions);
+  const { seeds, raws, evaluations } = setsOf(request, assumptions);
+  if (recipe.filters.length > 0 || recipe.dedup !== undefined) assumptions.push('filters and the search for copies take nothing out: later stages see all images');
   const model = modelRate(recipe.embed.model, d, rates, assumptions);
-  const shared: StageRequest = { recipe, execution, pool: { name: 'pool', images, hasVectors: true }, seeds, raws, d, imageBytes, textBytes, model, rates };
+  const shared: StageRequest = { recipe, execution, pool: { name: 'pool', images, hasVectors: true }, seeds, raws, evaluations, d, imageBytes, textBytes, model, rates };
   const elementBytes = elementBytesOf(recipe);
-  const cluster = { n: images, d, rowBytes: embeddingRowBytes(d, elementBytes), elementBytes, config: recipe.cluster, execution, rates };
+  const cluster = { n: images, d, rowBytes: embeddingRowBytes(d, elementBytes), elementBytes, config: resolveProfile(recipe.cluster), execution, rates };
   const levels = levelsOf(cluster).map(({ k }) => k);
-  const kept = levels.map((k, l) => (l === 0 ? keptLeaves(recipe.cluster, k) : k));
+  const kept = levels.map((k, l) => (l === 0 ? keptLeaves(cluster.config, k) : k));
   const selected = Math.min(targetCount(recipe.sample.target, images), images * recipe.sample.multiplier);
   const costs: StageCost[] = [
-    ingestCost(shared), embedCost(shared), clusterCost(cluster), sampleCost(shared, kept, selected), retrieveCost(shared, kept[0] ?? 1), mixCost(shared), shardCost(shared, selected, kept),
+    ingestCost(shared), embedCost(shared), filterCost(shared), dedupCost(shared), clusterCost(cluster), sampleCost(shared, kept, selected), retrieveCost(shared, kept[0] ?? 1), mixCost(shared), shardCost(shared, selected, kept),
   ];
   const stages = costs.filter(({ steps }) => steps.length > 0).map(({ stage, steps: bare }) => {
-    const steps = bare.map((one) => ({ ...one, seconds: one.seconds + one.tasks * rates.task }));
+    const start = rates.start[stage as StartedStage];
+    const steps = bare.map((one, i) => ({ ...one, seconds: one.seconds + one.tasks * rates.task + (i === 0 ? start : 0) }));
     return { stage, steps, ...pricedTotals(steps, request) };
   });
   return {
@@ -137,10 +142,10 @@ function shapeFor(d: number): VitShape {
 /** Published sizes of the sets that the paper's recipe names. */
 const KNOWN: readonly (readonly [RegExp, number])[] = [[/imagenet-22k$/, 14_197_086], [/imagenet-1k$/, 1_281_167], [/mapillary-sls$/, 1_434_262], [/gldv2$/, 1_580_470], [/food-101$/, 75_750]];
 
-function setsOf({ recipe, parts }: PlanRequest, assumptions: string[]): { seeds: ImageSet[]; raws: ImageSet[] } {
-  const names = [...recipe.retrieve, ...recipe.raw].map(({ name }) => name);
+function setsOf({ recipe, parts }: PlanRequest, assumptions: string[]): Pick<StageRequest, 'seeds' | 'raws' | 'evaluations'> {
+  const names = [...recipe.retrieve, ...recipe.raw, ...recipe.decontaminate].map(({ name }) => name);
   const stray = Object.keys(parts).find((name) => !names.includes(name));
-  if (stray !== undefined) throw new WinnowError('CONFIG_INVALID', `Expected --part to name a retrieved or raw part of the recipe (${names.join(', ') || 'it has none'}), got "${stray}"${suggest(stray, names)}`);
+  if (stray !== undefined) throw new WinnowError('CONFIG_INVALID', `Expected --part to name a retrieved or raw part of the recipe, or an evaluation set (${names.join(', ') || 'it has none'}), got "${stray}"${suggest(stray, names)}`);
   const countOf = (name: string): number => {
     if (parts[name] !== undefined) return parts[name];
     const known = KNOWN.find(([ending]) => ending.test(name));
@@ -150,6 +155,7 @@ function setsOf({ recipe, parts }: PlanRequest, assumptions: string[]): { seeds:
   return {
     seeds: recipe.retrieve.map(({ name, prompts }) => ({ name, images: Array.isArray(prompts) ? prompts.length : countOf(name), hasVectors: true })),
     raws: recipe.raw.map(({ name }) => ({ name, images: countOf(name), hasVectors: false })),
+    evaluations: recipe.decontaminate.map(({ name }) => ({ name, images: countOf(name), hasVectors: true })),
   };
 }
 

@@ -1,6 +1,7 @@
 /** What retrieval costs: exact search of every chunk of queries in the whole pool, or a fit of clusters, their draw and their rows. */
 import { rateAt } from '../bench/rates.ts';
 import { ClusterConfig } from '../cluster/config.ts';
+import { resolveProfile } from '../cluster/profile.ts';
 import type { Recipe } from '../config.ts';
 import { SELECTION_PART_ROWS } from '../sample/selection.ts';
 import { clusterCost } from './cluster-cost.ts';
@@ -52,7 +53,7 @@ function fittedClusters({ pool }: StageRequest, clusters: number | 'auto'): numb
 
 function fitCost({ recipe, execution, pool, d, rates }: StageRequest, k: number): Cost {
   const elementBytes = elementBytesOf(recipe);
-  const config = ClusterConfig.parse({ levels: [k], outliers: { policy: 'keep' } });
+  const config = resolveProfile(ClusterConfig.parse({ levels: [k], outliers: { policy: 'keep' } }));
   const { steps, warnings } = clusterCost({ n: pool.images, d, rowBytes: embeddingRowBytes(d, elementBytes), elementBytes, config, execution, rates });
   return { steps: steps.map((one) => ({ ...one, name: `clusters-${k}: ${one.name}` })), warnings };
 }

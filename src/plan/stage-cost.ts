@@ -21,6 +21,8 @@ export interface StageRequest {
   readonly pool: ImageSet;
   readonly seeds: readonly ImageSet[];
   readonly raws: readonly ImageSet[];
+  /** Evaluation sets that the pool must not have. */
+  readonly evaluations: readonly ImageSet[];
   readonly d: number;
   /** Bytes of an image file on average, and of the text of its row: uri and path. */
   readonly imageBytes: number;
@@ -52,11 +54,12 @@ export function elementBytesOf({ embed }: Recipe): number {
 }
 
 /** Files and their sizes are listed; tars are read header by header. One driver lists. */
-export function ingestCost({ recipe, pool, seeds, raws, textBytes, rates }: StageRequest): StageCost {
+export function ingestCost({ recipe, pool, seeds, raws, evaluations, textBytes, rates }: StageRequest): StageCost {
   const inTars = recipe.pool.some(({ tars }) => tars !== undefined);
-  const steps = [pool, ...seeds, ...raws].filter(({ images }) => images > 0).map(({ name, images }) => {
+  const steps = [pool, ...seeds, ...raws, ...evaluations].filter(({ images }) => images > 0).map(({ name, images }) => {
+    const packed = inTars && name === pool.name;
     const bytesWritten = images * imageRowBytes(textBytes);
-    return step(name, { bytesRead: inTars && name === pool.name ? images * 512 : 0, bytesWritten, peakBytes: BASE_BYTES + IMAGES_PART_ROWS * imageRowBytes(textBytes) * 4, seconds: images / rates.list + bytesWritten / rates.write });
+    return step(name, { bytesRead: packed ? images * 512 : 0, bytesWritten, peakBytes: BASE_BYTES + IMAGES_PART_ROWS * imageRowBytes(textBytes) * 4, seconds: images / (packed ? rates.listTars : rates.list) + bytesWritten / rates.write });
   });
   return { stage: 'ingest', steps, warnings: [] };
 }
@@ -65,8 +68,8 @@ export function ingestCost({ recipe, pool, seeds, raws, textBytes, rates }: Stag
 const AHEAD_BYTES = 2 ** 28 + 2 ** 26;
 
 /** Every image is read once, hashed, decoded, and seen by the model, where the set gets vectors. */
-export function embedCost({ recipe, pool, seeds, raws, d, imageBytes, textBytes, model, rates }: StageRequest): StageCost {
-  const steps = [pool, ...seeds, ...raws].filter(({ images }) => images > 0).map(({ name, images, hasVectors }): Step => {
+export function embedCost({ recipe, pool, seeds, raws, evaluations, d, imageBytes, textBytes, model, rates }: StageRequest): StageCost {
+  const steps = [pool, ...seeds, ...raws, ...evaluations].filter(({ images }) => images > 0).map(({ name, images, hasVectors }): Step => {
     const tasks = Math.ceil(images / EMBEDDING_PART_ROWS);
     const listed = Math.min(images, IMAGES_PART_ROWS) * imageRowBytes(textBytes);
     const bytesWritten = images * embeddingRowBytes(hasVectors ? d : 0, elementBytesOf(recipe));
@@ -116,7 +119,7 @@ export function retrievedRows({ recipe, pool }: StageRequest, name: string, quer
 /** Reads manifests alone. */
 export function mixCost({ recipe }: StageRequest): StageCost {
   const parts = 1 + recipe.retrieve.length + recipe.raw.length;
-  return { stage: 'mix', steps: [step('mixture', { bytesRead: parts * 2000, bytesWritten: 2000, seconds: 0.002 * parts })], warnings: [] };
+  return { stage: 'mix', steps: [step('mixture', { bytesRead: parts * 1200, bytesWritten: 1400, seconds: 0.002 * parts })], warnings: [] };
 }
 
 /** uri, path and id with their offsets; row, score, cluster of each level, source, offset, length, label. */

@@ -62,12 +62,14 @@ class Engine implements SearchEngine {
     const side = await this.#open(matrix, k, d, 'l2');
     return {
       nearest: async (x, n, index, distance, second) => {
-        assert(x.length >= n * d && index.length >= n && distance.length >= n, `Expected n × d = ${n} × ${d} floats and room for n results`);
+        assert(x.length >= n * d && index.length >= n && (distance === null || distance.length >= n), `Expected n × d = ${n} × ${d} floats and room for n results`);
+        assert(distance !== null || second === undefined, 'Expected room for distances beside those of the second nearest');
         assert(second === undefined || second.length >= n, `Expected room for ${n} second distances`);
         const ranking = new Ranking(second === undefined ? 1 : 2);
         await searchRows(side, rowsOf(x, n, d), ranking, (row) => {
           const best = ranking.index[0] as number;
           index[row] = best;
+          if (distance === null) return;
           distance[row] = Number.isFinite(ranking.cost[0]) ? (ranking.cost[0] as number) : squaredDistance(x, row * d, matrix, best * d, d);
           if (second !== undefined) second[row] = ranking.count > 1 ? (ranking.cost[1] as number) : Infinity;
         });

@@ -111,7 +111,8 @@ function search(centroids: Centroids, { tileRows, rowsMin, score, close }: Score
   const { k, d } = centroids;
   return {
     nearest: async (x, n, index, distance, second) => {
-      assert(x.length >= n * d && Math.min(index.length, distance.length, second?.length ?? n) >= n, `Expected n × d = ${n} × ${d} floats and room for n results`);
+      assert(x.length >= n * d && Math.min(index.length, distance?.length ?? n, second?.length ?? n) >= n, `Expected n × d = ${n} × ${d} floats and room for n results`);
+      assert(distance !== null || second === undefined, 'Expected room for distances beside those of the second nearest');
       const K = second !== undefined && k > 1 ? 2 : 1;
       if (k === 1) second?.fill(Infinity, 0, n);
       const room = Math.min(n, tileRows + rowsMin) * K;
@@ -119,6 +120,10 @@ function search(centroids: Centroids, { tileRows, rowsMin, score, close }: Score
       for (const { row, rows } of tiles(n, tileRows, Math.min(rowsMin, tileRows))) {
         const best = { score: scores.subarray(0, rows * K).fill(-Infinity), centroid: places.subarray(0, rows * K) };
         await score(rowsTensor(x, row, rows, d, rowsMin), K, best);
+        if (distance === null) {
+          for (let i = 0; i < rows; i += 1) index[row + i] = Math.min(best.centroid[i] as number, k - 1);
+          continue;
+        }
         const out = { index: index.subarray(row), distance: distance.subarray(row), second: K === 2 ? second?.subarray(row) : undefined };
         readNearest(out, x.subarray(row * d, (row + rows) * d), rows, centroids, best);
       }

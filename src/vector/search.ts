@@ -11,12 +11,13 @@ export interface NearestSearch {
   /**
    * @param x n × d, row-major
    * @param index out, length ≥ n: nearest centroid 0 … k−1
-   * @param distance out, length ≥ n: squared L2 distance ≥ 0, float32 products or better
+   * @param distance out, length ≥ n: squared L2 distance ≥ 0, float32 products or better; null where the index is all that
+   *   is wanted, which spares the norms of the rows
    * @param second out, length ≥ n: squared L2 distance to the second nearest centroid, of another index: equal to
    *   `distance` on a tie, Infinity when k = 1. It is under `distance` only where the two are closer than float32
-   *   products can say, by as little as that. Asking for it changes no bit of the other two.
+   *   products can say, by as little as that. Not without `distance`. Asking for either changes no bit of the others.
    */
-  nearest(x: Float32Array, n: number, index: Uint32Array, distance: Float32Array, second?: Float32Array): Promise<void>;
+  nearest(x: Float32Array, n: number, index: Uint32Array, distance: Float32Array | null, second?: Float32Array): Promise<void>;
   close(): Promise<void>;
 }
 

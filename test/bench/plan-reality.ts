@@ -7,8 +7,11 @@
  *   node --import tsx test/bench/plan-reality.ts --rates FILE demo     with rates measured before
  *
  * Cases: `longtail` and `tars` (evaluation data, MobileNetV2), `demo` (10,000 drawn pictures, the built-in descriptor),
- * `synthetic` (200,000 vectors of 384 dimensions, from clustering on). Only a quiet machine says anything.
+ * `filtered` (4,000 of them, with filters and the search for copies), `synthetic` (200,000 vectors of 384 dimensions, from
+ * clustering on), `wide` (60,000 of 1,024), `split` (200,000 of 384 into 16,000 clusters, cell by cell). Each runs in a process
+ * of its own, as `winnow run` does: its first stages pay for starting up. Only a quiet machine says anything.
  */
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, loadavg, tmpdir } from 'node:os';
@@ -38,7 +41,6 @@ import type { Store } from '../../src/store/store.ts';
 import { sharedData, withoutSharedData } from '../helpers/shared-data.ts';
 
 const MODEL = join(sharedData, 'models', 'mobilenetv2_fp32_224.onnx');
-const SYNTHETIC = { n: 200_000, d: 384 };
 const signal = new AbortController().signal;
 
 /** What one stage took, in a run or in a plan. */
@@ -53,63 +55,76 @@ interface Case {
   readonly recipe: Record<string, unknown>;
   /** Makes the input and says what the plan has to know. */
   prepare(folder: string): Promise<void>;
-  /** Null: the whole road. */
-  readonly run: ((context: RunContext, loaded: LoadedRecipe) => Promise<void>) | null;
+  /** Vectors made up for it, where the run begins with clustering; null: the whole road. */
+  readonly made: { readonly n: number; readonly d: number } | null;
 }
 
+const POOL = [{ folder: '.' }];
+const draw = (images: number) => async (folder: string): Promise<void> => void (await drawCorpus(join(folder, 'corpus'), { images }));
+const nothing = async (): Promise<void> => undefined;
+
 const CASES: readonly Case[] = [
-  { name: 'longtail', recipe: { pool: [{ folder: join(sharedData, 'longtail') }], embed: { model: MODEL } }, prepare: async () => undefined, run: null },
-  { name: 'tars', recipe: { pool: [{ tars: join(sharedData, 'pool-tars') }], embed: { model: MODEL } }, prepare: async () => undefined, run: null },
-  { name: 'demo', recipe: { pool: [{ folder: 'corpus' }] }, prepare: async (folder) => void (await drawCorpus(join(folder, 'corpus'), { images: 10_000 })), run: null },
+  { name: 'longtail', recipe: { pool: [{ folder: join(sharedData, 'longtail') }], embed: { model: MODEL } }, prepare: nothing, made: null },
+  { name: 'tars', recipe: { pool: [{ tars: join(sharedData, 'pool-tars') }], embed: { model: MODEL } }, prepare: nothing, made: null },
+  { name: 'demo', recipe: { pool: [{ folder: 'corpus' }] }, prepare: draw(10_000), made: null },
   {
-    name: 'synthetic', recipe: { pool: [{ folder: '.' }], cluster: { levels: [4000, 1000, 250], iterations: 20 } }, prepare: async () => undefined,
-    run: async (context, { recipe }) => {
-      await clusterImages(context, await requireManifest<EmbeddingsManifest>(context.store, 'embeddings', 'embed'), recipe.cluster);
-      await sample(context, recipe);
-      await mix(context, recipe);
-      await shard(context, recipe);
-    },
+    name: 'filtered', prepare: draw(4000), made: null,
+    recipe: { pool: [{ folder: 'corpus' }], filters: [{ name: 'thin', size: { sideMin: 32 } }, { name: 'soft', blur: {} }], dedup: { near: {}, perceptual: {} } },
   },
+  { name: 'synthetic', recipe: { pool: POOL, cluster: { levels: [4000, 1000, 250], iterations: 20 } }, prepare: nothing, made: { n: 200_000, d: 384 } },
+  { name: 'wide', recipe: { pool: POOL, cluster: { levels: [900, 60] } }, prepare: nothing, made: { n: 60_000, d: 1024 } },
+  { name: 'split', recipe: { pool: POOL, cluster: { levels: [16_000, 800] } }, prepare: nothing, made: { n: 200_000, d: 384 } },
 ];
+
+async function runFromClusters(context: RunContext, { recipe }: LoadedRecipe): Promise<void> {
+  await clusterImages(context, await requireManifest<EmbeddingsManifest>(context.store, 'embeddings', 'embed'), recipe.cluster);
+  await sample(context, recipe);
+  await mix(context, recipe);
+  await shard(context, recipe);
+}
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({ allowPositionals: true, options: { rates: { type: 'string' } } });
   const scratch = await mkdtemp(join(tmpdir(), 'winnow-reality-'));
   try {
     const model = existsSync(MODEL) ? MODEL : null;
-    const rates = values.rates !== undefined ? await readRates(values.rates) : await calibrate({ out: join(scratch, 'rates.json'), model, scale: 1, signal, note: (text) => void process.stderr.write(`${text}\n`) });
-    for (const one of CASES) {
-      if (positionals.length > 0 && !positionals.includes(one.name)) continue;
-      const missing = one.name === 'longtail' || one.name === 'tars' ? withoutSharedData() : null;
-      process.stdout.write(`\n${one.name}${missing === null ? '' : `: ${missing}`}\n`);
-      if (missing === null) await compare(one, join(scratch, one.name), rates);
+    const path = values.rates ?? join(scratch, 'rates.json');
+    if (values.rates === undefined) await calibrate({ out: path, model, scale: 1, signal, note: (text) => void process.stderr.write(`${text}\n`) });
+    const [only, ...others] = CASES.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
+    if (only === undefined) throw new Error(`Expected cases of ${CASES.map(({ name }) => name).join(', ')}, got ${positionals.join(', ')}`);
+    if (others.length > 0) {
+      for (const { name } of [only, ...others]) spawnSync(process.execPath, [...process.execArgv, process.argv[1]!, '--rates', path, name], { stdio: 'inherit' });
+      return;
     }
+    const missing = only.name === 'longtail' || only.name === 'tars' ? withoutSharedData() : null;
+    process.stdout.write(`\n${only.name}${missing === null ? '' : `: ${missing}`}\n`);
+    if (missing === null) await compare(only, join(scratch, only.name), await readRates(path));
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
 }
 
-async function compare({ recipe, prepare, run, name }: Case, folder: string, rates: Rates): Promise<void> {
+async function compare({ recipe, prepare, made, name }: Case, folder: string, rates: Rates): Promise<void> {
   const store = countStore(await openFsStore(join(folder, 'store')));
   await writeFile(join(folder, 'recipe.yaml'), stringify({ format: RECIPE_FORMAT, name, ...recipe }));
   await prepare(folder);
   const loaded = await loadRecipe(join(folder, 'recipe.yaml'));
-  if (run !== null) {
-    await writeImages(store, SYNTHETIC.n);
-    await writeEmbeddings(store, mixture(SYNTHETIC.d), { ...SYNTHETIC, dtype: 'float16' });
+  if (made !== null) {
+    await writeImages(store, made.n);
+    await writeEmbeddings(store, mixture(made.d), { ...made, dtype: 'float16' });
   }
   const taken = new Map<string, Taken>();
   store.take();
-  const log = { ...SILENT, debug: (event: { event?: string; stage?: string; seconds?: number }) => event.event === 'stage' && addTo(taken, event.stage!, { seconds: event.seconds!, ...store.take() }) } as unknown as Log;
+  const log = { ...SILENT, debug: (event: { event?: string; stage?: string; seconds?: number }) => event.event === 'stage' && addTo(taken, event.stage === 'survivors' ? (loaded.recipe.dedup === undefined ? 'filter' : 'dedup') : event.stage!, { seconds: event.seconds!, ...store.take() }) } as unknown as Log;
   const execution = resolveExecution(loaded.recipe.execution);
-  const { locations } = run === null ? sourcesOf(loaded) : { locations: {} };
+  const { locations } = made === null ? sourcesOf(loaded) : { locations: {} };
   const executor = createLocalExecutor({ store, signal, log, execution, locations, tasks: 1, onAdvance: () => undefined, onNote: () => undefined });
   const context: RunContext = { store, executor, signal, log, progress: SILENT_PROGRESS, execution, seed: loaded.recipe.seed, resource: executor.resource };
   const load = loadavg()[0]!;
-  if (run === null) await curate(context, loaded);
-  else await run(context, loaded);
+  if (made === null) await curate(context, loaded);
+  else await runFromClusters(context, loaded);
   await executor.close();
-  report(await plannedStages(store, loaded, rates, run === null), taken, `load average ${load.toFixed(1)} before, ${loadavg()[0]!.toFixed(1)} after, ${availableParallelism()} cores`);
+  report(await plannedStages(store, loaded, rates, made === null), taken, `load average ${load.toFixed(1)} before, ${loadavg()[0]!.toFixed(1)} after, ${availableParallelism()} cores`);
 }
 
 /** The plan, told what a user would know: how many images, how large, how many dimensions. */
@@ -122,9 +137,10 @@ async function plannedStages(store: Store, loaded: LoadedRecipe, rates: Rates, i
     imageBytes: isWhole ? Math.round(sizeBytes / images) : 50_000, textBytes: await textBytes(store, images),
   });
   const planned = new Map<string, Taken>();
-  for (const { stage, hours, bytesRead, bytesWritten } of stages) {
+  for (const { stage, hours, bytesRead, bytesWritten, steps } of stages) {
     // The bytes of images are read from their sources, not from the store.
-    const outside = stage === 'embed' ? sizeBytes : stage === 'ingest' ? bytesRead : 0;
+    const looks = steps.filter((one) => one.name === 'hashes' || (stage === 'filter' && one.name === 'rules')).length;
+    const outside = stage === 'embed' ? sizeBytes : stage === 'ingest' ? bytesRead : looks * sizeBytes;
     planned.set(stage, { seconds: hours * 3600, read: bytesRead - outside, written: bytesWritten });
   }
   return planned;

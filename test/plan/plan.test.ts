@@ -95,20 +95,29 @@ describe('laws', () => {
   const images = fc.integer({ min: 3000, max: 50_000_000 });
   const cluster = fc.record({ levels: fc.constantFrom('auto', [2000, 200, 20]), split: fc.constantFrom({ when: 'never' }, { when: 'always' }), resampling: fc.record({ rounds: fc.integer({ min: 0, max: 3 }) }) });
 
+  /** Which steps there are, and how each level is seeded: past 1,024 clusters that goes cell by cell, which is far less work. */
+  const regimeOf = ({ stages, levels }: PlanReport): string => JSON.stringify([stages.map(({ steps }) => steps.map(({ name }) => name)), levels.map((k) => k > 1024)]);
+
   it('more images never take fewer operations or bytes in the same regime', () => {
+    const searched = { filters: [{ name: 'soft', blur: {} }, { name: 'licence', cap: { column: 'label', max: 100 } }], dedup: { near: {}, perceptual: {} } };
+    const few = fc.double({ min: 8, max: 17.7, noNaN: true }).map((log) => Math.round(Math.exp(log)));
+    const more = fc.double({ min: 0, max: 15, noNaN: true }).map((log) => Math.ceil(Math.exp(log)));
     fc.assert(
-      fc.property(images, fc.integer({ min: 1, max: 5_000_000 }), cluster, (n, more, config) => {
-        const recipe = recipeOf({ cluster: config });
-        const [few, many] = [planOf({ recipe, images: n }), planOf({ recipe, images: n + more })];
-        for (const { stage, flop, bytesRead, bytesWritten } of few.stages) {
-          const other = stageOf(many, stage);
-          expect(other.flop).toBeGreaterThanOrEqual(flop);
+      fc.property(few, more, cluster, (n, added, config) => {
+        const recipe = recipeOf({ cluster: config, ...searched });
+        const [less, all] = [planOf({ recipe, images: n }), planOf({ recipe, images: n + added })];
+        fc.pre(regimeOf(less) === regimeOf(all));
+        // Cells are whole: where the square root of clusters rounds to one more, seeding in all of them is a little less work.
+        const whole = config.split.when === 'always' ? 0.995 : 1;
+        for (const { stage, flop, bytesRead, bytesWritten } of less.stages) {
+          const other = stageOf(all, stage);
+          expect(other.flop).toBeGreaterThanOrEqual(flop * whole);
           // Blocks and groups are whole: a few more rows may share one header less.
           expect(other.bytesRead).toBeGreaterThanOrEqual(bytesRead * 0.98);
           expect(other.bytesWritten).toBeGreaterThanOrEqual(bytesWritten * 0.98);
         }
       }),
-      { numRuns: 60 },
+      { numRuns: 300 },
     );
   });
 
@@ -149,6 +158,58 @@ describe('laws', () => {
     const [cpu, gpu] = [planOf({ recipe, images: 1e6, d: 768 }), planOf({ recipe, images: 1e6, d: 768, rates })];
     for (const { stage, hours } of cpu.stages) expect(stageOf(gpu, stage).hours).toBeLessThanOrEqual(hours * (1 + 1e-9));
     expect(stageOf(gpu, 'embed').hours).toBeLessThan(stageOf(cpu, 'embed').hours / 7);
+  });
+});
+
+describe('filters and the search for copies', () => {
+  const rowBytes = embeddingRowBytes(384, 2);
+  const searched = { filters: [{ name: 'thin', size: { sideMin: 64 } }, { name: 'soft', blur: {} }, { name: 'licence', cap: { column: 'meta.licence', max: 10 } }], dedup: { near: {}, perceptual: {} } };
+
+  it('are no stages where the recipe has none', () => {
+    expect(planOf().stages.map(({ stage }) => stage)).toEqual(['ingest', 'embed', 'cluster', 'sample', 'mix', 'shard']);
+  });
+
+  it('read every row once, and every image again for pixels and for hashes', () => {
+    const report = planOf({ recipe: recipeOf(searched) });
+    expect(report.stages.map(({ stage }) => stage).slice(1, 5)).toEqual(['embed', 'filter', 'dedup', 'cluster']);
+    const [rules, caps] = stageOf(report, 'filter').steps;
+    expect(rules!.bytesRead).toBe(10_000 * (rowBytes + 64 + 41 + 100_000));
+    expect(rules).toMatchObject({ name: 'rules', tasks: Math.ceil(10_000 / 4096) });
+    expect(caps!.name).toBe('caps');
+    expect(stageOf(report, 'dedup').steps.map(({ name }) => name)).toEqual(['hashes', 'hash pairs', 'ids', 'cells', 'search', 'groups', 'survivors']);
+    // One cell: all pairs are compared.
+    expect(stageOf(report, 'dedup').steps.find(({ name }) => name === 'search')!.flop).toBe(2 * 10_000 ** 2 * 384);
+    expect(report.assumptions.join('\n')).toMatch(/take nothing out/);
+  });
+
+  it('compare a twentieth of all pairs past brute force, and as many as the recipe says', () => {
+    const n = 1_000_000;
+    const searchOf = (near: object): number => stageOf(planOf({ recipe: recipeOf({ dedup: { near } }), images: n }), 'dedup').steps.find(({ name }) => name === 'search')!.flop;
+    const routing = 2 * n * 4000 * 384;
+    expect(searchOf({})).toBeCloseTo(2 * n * n * 0.05 * 384 + routing, -6);
+    expect(searchOf({ probes: 40 })).toBeCloseTo(2 * n * n * 0.01 * 384 + routing, -6);
+    expect(searchOf({ cells: 4000, probes: 4000 })).toBeCloseTo(2 * n * n * 384 + routing, -6);
+  });
+
+  it('hold evaluation sets against the pool, and embed them', () => {
+    const recipe = recipeOf({ decontaminate: [{ name: 'val', sources: [{ folder: './val' }] }] });
+    const report = planOf({ recipe, parts: { val: 500 } });
+    expect(stageOf(report, 'embed').steps.map(({ name }) => name)).toEqual(['pool', 'val']);
+    expect(stageOf(report, 'dedup').steps[0]).toMatchObject({ name: 'against val', flop: 2 * 500 * 10_000 * 384 });
+    expect(planOf({ recipe }).assumptions.join('\n')).toMatch(/val are not counted: say --part val=COUNT/);
+  });
+
+  it('say what they do not count', () => {
+    const filters = [{ name: 'mine', command: { run: ['true'], version: '1' } }];
+    expect(planOf({ recipe: recipeOf({ filters, dedup: { near: { embed: {} } } }) }).warnings.join('\n')).toMatch(/programs and models of mine .*\n.*dedup\.near\.embed/);
+  });
+
+  it('start once a stage, whatever the number of images', () => {
+    const start = { ...TYPICAL_RATES.start, filter: 100 };
+    const more = planOf({ recipe: recipeOf(searched), rates: { ...TYPICAL_RATES, start } });
+    const usual = planOf({ recipe: recipeOf(searched) });
+    expect((stageOf(more, 'filter').hours - stageOf(usual, 'filter').hours) * 3600).toBeCloseTo(100 - TYPICAL_RATES.start.filter, 6);
+    expect(stageOf(more, 'dedup').hours).toBe(stageOf(usual, 'dedup').hours);
   });
 });
 

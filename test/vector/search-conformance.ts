@@ -164,6 +164,23 @@ function nearestSuite(engine: () => SearchEngine, create: Create): void {
       await search.close();
     });
 
+    it.each([
+      { n: 3, d: 5, k: 1 },
+      { n: 700, d: 33, k: 40 },
+      { n: 1500, d: 48, k: 1100 },
+    ])('gives the same index without distances: n = $n, d = $d, k = $k', async ({ n, d, k }) => {
+      const x = matrix(21, n, d);
+      x[0] = Number.NaN;
+      const search = await engine().nearest(matrix(22, k, d), k, d);
+      const [index, alone] = [new Uint32Array(n), new Uint32Array(n)];
+      await search.nearest(x, n, index, new Float32Array(n));
+      await search.nearest(x, n, alone, null);
+      expect(alone.subarray(1)).toEqual(index.subarray(1));
+      expect(alone[0]).toBeLessThan(k);
+      await expect(search.nearest(x, n, alone, null, new Float32Array(n))).rejects.toThrow(/second nearest/);
+      await search.close();
+    });
+
     it('takes no rows, and writes no further than n', async () => {
       const search = await engine().nearest(matrix(8, 3, 4), 3, 4);
       const [index, distance] = [new Uint32Array(4).fill(99), new Float32Array(4).fill(99)];
