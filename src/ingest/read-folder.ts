@@ -1,12 +1,13 @@
 /**
- * Reads folders of a disk, some of them before a scan comes to them. Names are read a few at a time and sorted at the end;
- * a folder that is read ahead waits after so many names until its turn, so that memory does not grow with large folders.
+ * Reads folders of a disk, some of them before a scan comes to them. Names are read a few at a time; a folder that is read ahead
+ * waits after so many of them until its turn, so that of large folders only the one being listed is held.
  */
 import { isUtf8 } from 'node:buffer';
 import type { Dirent } from 'node:fs';
 import { opendir, realpath, stat } from 'node:fs/promises';
 import { extensionOf, isInside, sourceError, systemCode } from './path.ts';
 import type { SkipReason } from './image.ts';
+import { type NameList, createNameList } from './name-list.ts';
 import { type Counts, addCount } from './rows.ts';
 
 /** What a scan is looking for. */
@@ -29,8 +30,8 @@ export interface FolderPlace {
 }
 
 export interface FolderContent {
-  /** Files that are wanted and folders, sorted by code units; folders end in `/`. */
-  readonly names: string[];
+  /** Files that are wanted and folders, which end in `/`, in the order of the file system. */
+  readonly names: NameList;
   /** Links to folders inside the root, by name and real path; only the scan knows which of them lead in a circle. */
   readonly links: readonly { readonly name: string; readonly target: string }[];
   /** What was passed over. */
@@ -96,12 +97,10 @@ async function readFolder(terms: ScanTerms, place: FolderPlace, turn: Turn | nul
   const { prefix } = place;
   try {
     const found = await readNames(terms, place, turn, false);
-    const content = found ?? (await readNames(terms, place, turn, true))!;
-    content.names.sort();
-    return content;
+    return found ?? (await readNames(terms, place, turn, true))!;
   } catch (error) {
     if (systemCode(error) !== 'ENOENT' || prefix === '') throw sourceError(`list the folder ${prefix === '' ? terms.root : `${prefix} of ${terms.root}`}`, error);
-    return { names: [], links: [], counts: { vanished: 1 } };
+    return { names: createNameList(), links: [], counts: { vanished: 1 } };
   }
 }
 
@@ -111,8 +110,8 @@ async function readFolder(terms: ScanTerms, place: FolderPlace, turn: Turn | nul
  * @returns null when they are
  */
 async function readNames(terms: ScanTerms, { prefix, real }: FolderPlace, turn: Turn | null, asBytes: boolean): Promise<FolderContent | null> {
-  const names: string[] = [];
-  const linkNames: string[] = [];
+  const names = createNameList();
+  const linkNames = createNameList();
   const counts: Counts = {};
   let read = 0;
   const encoding = (asBytes ? 'buffer' : 'utf8') as BufferEncoding; // the types know of text only
@@ -137,10 +136,10 @@ async function readNames(terms: ScanTerms, { prefix, real }: FolderPlace, turn: 
 }
 
 /** What a run writes must not be what its next run reads: a link to the folder to avoid is counted as that folder is. */
-async function resolveLinks(terms: ScanTerms, prefix: string, linkNames: readonly string[], names: string[], counts: Counts): Promise<FolderContent['links']> {
+async function resolveLinks(terms: ScanTerms, prefix: string, linkNames: NameList, names: NameList, counts: Counts): Promise<FolderContent['links']> {
   const links: { name: string; target: string }[] = [];
   for (let first = 0; first < linkNames.length; first += LINKS_AT_ONCE) {
-    const some = linkNames.slice(first, first + LINKS_AT_ONCE);
+    const some = Array.from({ length: Math.min(LINKS_AT_ONCE, linkNames.length - first) }, (_, i) => linkNames.at(first + i));
     const resolved = await Promise.all(some.map((name) => resolveLink(terms, prefix + name)));
     some.forEach((name, i) => {
       const link = resolved[i]!;

@@ -1,13 +1,14 @@
 /**
  * Lists the files of a folder, in code-unit order of the relative path whatever order the file system gives: depth
  * first, each folder sorted with a folder's name taken as `name/`. The folders and files that come next are looked at
- * ahead of their turn, several at once; what is counted is counted in turn. Holds the names of the folders on the way down,
- * and bounded numbers of names and files ahead.
+ * ahead of their turn, several at once; what is counted is counted in turn. Holds the names in the folders on the way down, as
+ * bytes, and bounded numbers of names and files ahead.
  */
 import { promises, stat } from 'node:fs';
 import { WinnowError, throwIfAborted } from '../errors.ts';
 import { IMAGE_EXTENSIONS, type ImageRows, type NamedSource, type SkipReason } from './image.ts';
 import { isInside, parentOf, sourceError } from './path.ts';
+import type { NameList } from './name-list.ts';
 import { type FolderContent, type FolderReader, type ScanTerms, createFolderReader } from './read-folder.ts';
 import { BATCH_ROWS, type Counts, type Cursor, type FoundFiles, type Listing, ListingChanged, addCount, createRowBuffer } from './rows.ts';
 import { scanS3Folder } from './s3-scan.ts';
@@ -70,7 +71,7 @@ interface OpenFolder {
   /** Absolute, without links. */
   readonly real: string;
   /** Sorted; folders end in `/`. */
-  readonly names: readonly string[];
+  readonly names: NameList;
   /** Real paths of the names that are links to folders. */
   readonly links: ReadonlyMap<string, string>;
   /** Links that were followed before this folder was opened. */
@@ -113,10 +114,12 @@ async function* walk(scan: Scan, after: Cursor | undefined, batchRows: number): 
   while (scan.open.length > 0) {
     throwIfAborted(scan.signal);
     const folder = scan.open.at(-1)!;
-    const name = folder.names[folder.next++];
-    if (name === undefined) {
+    if (folder.next === folder.names.length) {
       scan.open.pop();
-    } else if (name.endsWith('/')) {
+      continue;
+    }
+    const name = folder.names.at(folder.next++);
+    if (name.endsWith('/')) {
       if (folder.next <= folder.begun) folder.waiting -= 1;
       await openFolder(scan, folder.prefix + name, realOf(folder, name));
       beginNext(scan);
@@ -132,7 +135,9 @@ async function openFolder(scan: Scan, prefix: string, real: string): Promise<voi
   for (const [reason, times] of Object.entries(content.counts)) addCount(scan.counts, reason as SkipReason, times);
   const linksBefore = scan.followed.size;
   const links = followLinks(scan, real, content);
-  const names = links.size === 0 ? content.names : [...content.names, ...links.keys()].sort();
+  const { names } = content;
+  for (const name of links.keys()) names.push(name);
+  names.sort();
   scan.open.push({ prefix, real, names, links, linksBefore, next: 0, begun: 0, waiting: 0 });
 }
 
@@ -157,8 +162,9 @@ function beginNext({ open, reader }: Scan): void {
     const folder = open[level]!;
     folder.begun = Math.max(folder.begun, folder.next);
     while (folder.begun < folder.names.length && folder.waiting < FOLDERS_AHEAD && reader.heldCount < FOLDERS_AHEAD_MAX) {
-      const name = folder.names[folder.begun++]!;
-      if (!name.endsWith('/')) continue;
+      const i = folder.begun++;
+      if (!folder.names.isFolder(i)) continue;
+      const name = folder.names.at(i);
       folder.waiting += 1;
       reader.begin({ prefix: folder.prefix + name, real: realOf(folder, name) });
     }
@@ -189,9 +195,8 @@ async function reopenFolders(scan: Scan, { path, links = [], linksBefore = [] }:
     const folder = scan.open.at(-1)!;
     const isFile = depth === segments.length - 1;
     const name = isFile ? segment : `${segment}/`;
-    if (!isFile && !folder.names.includes(name)) throw new ListingChanged(`Expected a folder ${prefix}${name}, found none`);
-    const next = folder.names.findIndex((other) => other > name);
-    folder.next = next < 0 ? folder.names.length : next;
+    folder.next = folder.names.firstAfter(name);
+    if (!isFile && (folder.next === 0 || folder.names.at(folder.next - 1) !== name)) throw new ListingChanged(`Expected a folder ${prefix}${name}, found none`);
     prefix += name;
     real = isFile ? real : realOf(folder, name);
   }
