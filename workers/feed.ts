@@ -8,7 +8,7 @@ import { ERROR_CODES, type ErrorCode, WinnowError, throwIfAborted } from '../src
 import type { Log } from '../src/log.ts';
 import type { Store } from '../src/store/store.ts';
 import { PREFIX, type TaskJob, jobOptions } from './queue.ts';
-import type { Connection, Redis, RedisWatch } from './redis.ts';
+import { type Connection, type Redis, type RedisWatch, keepConnected } from './redis.ts';
 import { type RunEntry, isCancelled, reenterRun } from './runs.ts';
 
 export interface FeedOptions {
@@ -73,6 +73,8 @@ export async function openFeed(stage: string, connection: Connection): Promise<S
     listeners.forEach((listener) => listener.progress(jobId, units, note));
   });
   await events.waitUntilReady();
+  const { client } = events.getBackend() as unknown as { readonly client: Promise<Redis> }; // the types know of any backend
+  keepConnected(await client, connection, () => events.closing !== undefined);
   return { queue, listeners, close: async () => void (await Promise.allSettled([events.close(), queue.close()])) };
 }
 

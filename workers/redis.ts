@@ -23,6 +23,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** Longer than any blocking read that BullMQ makes (10 s): silence past it means that the connection is half open. */
 const SOCKET_TIMEOUT_MS = 15_000;
 const RECONNECT_MS = { first: 100, longest: 5_000 };
+const REVIVE_MS = 500;
 
 /** @throws {WinnowError} CONFIG_INVALID when it is not `redis://[user:password@]host[:port][/db]` or `rediss://…` */
 export function redisOptions(url: string): Connection {
@@ -81,6 +82,20 @@ export function tellOutages(redis: Redis, options: RedisOptions, log: Log): void
   });
 }
 
+/**
+ * Brings back a connection on which BullMQ reads events, once it has ended. BullMQ drops one whose blocking read is overdue and
+ * connects it anew, but not when the socket's own limit is met in the same moment, as in a process that was suspended: then it
+ * asks an ended connection for ever.
+ */
+export function keepConnected(client: Redis, { reconnect }: Connection, isClosing: () => boolean): void {
+  client.on('end', () => {
+    // BullMQ's own attempt comes first.
+    setTimeout(() => {
+      if (client.status === 'end' && reconnect.wanted && !isClosing()) client.connect().catch(() => undefined);
+    }, REVIVE_MS).unref();
+  });
+}
+
 export interface RedisWatch {
   /** Rejects with a WinnowError once Redis has not answered for the whole time. */
   readonly lost: Promise<never>;
@@ -89,14 +104,19 @@ export interface RedisWatch {
   stop(): void;
 }
 
-/** @param timeoutMs how long Redis may be away */
+/** @param timeoutMs how long Redis may be away; time in which this process was itself suspended does not count */
 export function watchRedis(redis: Redis, options: RedisOptions, timeoutMs: number): RedisWatch {
+  const everyMs = Math.min(2_000, timeoutMs / 4);
   let answered = performance.now();
+  let looked = answered;
   let asking = false;
   let timer: NodeJS.Timeout;
   const lost = new Promise<never>((_, reject) => {
     timer = setInterval(() => {
-      if (performance.now() - answered > timeoutMs) {
+      const now = performance.now();
+      if (now - looked > 2 * everyMs) answered += now - looked - everyMs;
+      looked = now;
+      if (now - answered > timeoutMs) {
         clearInterval(timer);
         reject(new WinnowError(UNAVAILABLE, `Expected an answer from ${redisName(options)}, got none for ${Math.round(timeoutMs / 1000)} s; what is done stays, the next run goes on from there`));
       }
@@ -109,7 +129,7 @@ export function watchRedis(redis: Redis, options: RedisOptions, timeoutMs: numbe
         },
         () => (asking = false),
       );
-    }, Math.min(2_000, timeoutMs / 4));
+    }, everyMs);
   });
   const waiting = new Set<(error: unknown) => void>();
   let gone: { readonly error: unknown } | null = null;

@@ -30,6 +30,11 @@ async function keysAndValues(url: string): Promise<string> {
   return keys.join('\n') + dumps.map((dump) => dump?.toString('latin1') ?? '').join('\n');
 }
 
+/** Neither timers nor sockets of this process are looked at meanwhile. */
+function suspend(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
 const numbers = (from: number, to: number, more: Partial<OddPayload> = {}): OddPayload[] => Array.from({ length: to - from }, (_, i) => ({ number: from + i, ...more }));
 
 describe.skipIf(withoutRedis())('tasks over a queue', { timeout: 60_000 }, () => {
@@ -117,6 +122,23 @@ describe.skipIf(withoutRedis())('tasks over a queue', { timeout: 60_000 }, () =>
     await expect(ends[1]).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', message: expect.stringContaining('got none for 1 s') });
     redis.thaw();
     expect(await ends[0]).toEqual([0, 2, 4, 6]);
+  });
+
+  it('hears of ends again after driver and worker were suspended', async () => {
+    const { executor } = await openQueueRun(redis.url, { lookEveryMs: 60_000 });
+    expect(await executor.map(odd, numbers(0, 1), 'before')).toEqual([0]);
+    worker.child.kill('SIGSTOP');
+    suspend(17_000); // a blocking read and a silent socket are both overdue
+    worker.child.kill('SIGCONT');
+    const started = performance.now();
+    for (let turn = 0; turn < 3; turn++) expect(await executor.map(odd, numbers(0, 1), `after-${turn}`)).toEqual([0]);
+    expect(performance.now() - started).toBeLessThan(30_000);
+  });
+
+  it('does not hold Redis for lost because it was itself suspended', async () => {
+    const { executor } = await openQueueRun(redis.url, { redisTimeoutMs: 2_000 });
+    suspend(4_000);
+    expect(await executor.map(odd, numbers(0, 1), 'scope')).toEqual([0]);
   });
 
   it('refuses jobs of another version with a clear line, and leaves them to others', async () => {
