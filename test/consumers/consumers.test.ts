@@ -229,6 +229,15 @@ print(json.dumps(seen))`;
     for (const workers of ['0', '4']) expect(await python(executable, WORKERS, server.url, workers), `${workers} workers`).toEqual(expected);
   });
 
+  it('goes on where a lost connection left off', async (context) => {
+    const executable = pythonWith('torch');
+    if (executable === null) return context.skip('no python3 with torch here (Debian: python3-torch)');
+    const proxy = await cuttingProxy(2, 60_000);
+    const expected = (await expectedIds({ steps: 23, worldSize: 2 })).map((ids, step) => [step, ids]);
+    expect(await python(executable, WORKERS, proxy.url, '0')).toEqual(expected);
+    expect(proxy.cut()).toBe(2);
+  });
+
   it('trains a small ViT at two world sizes, killed at step 90 and resumed: the ids each rank saw are those of the unbroken run', { timeout: 300_000 }, async (context) => {
     const executable = pythonWith('torch, PIL, numpy');
     if (executable === null) return context.skip('no python3 with torch, numpy and PIL here (Debian: python3-torch python3-pil)');

@@ -12,14 +12,14 @@ import urllib.parse
 import urllib.request
 
 
-def batches(url, steps, step=0, every=1, patience=60, **query):
+def batches(url, steps, step=0, every=1, patience=60, reader=None, **query):
     """Batches of one rank in order of step. A lost connection is asked for again, from the step that is due."""
-    left, waited = steps, 0
+    reader, left, waited = reader or read_stream, steps, 0
     while left > 0:
         asked = urllib.parse.urlencode({"step": step, "steps": left, "every": every, **query})
         try:
             with urllib.request.urlopen(f"{url}/batches?{asked}", timeout=patience) as response:
-                for batch in read_stream(response):
+                for batch in reader(response):
                     yield batch
                     step, left, waited = step + every, left - 1, 0
         except urllib.error.HTTPError as error:

@@ -5,10 +5,21 @@ try:
     import pyarrow.ipc
 except ImportError:
     pyarrow = None
-import urllib.parse
-import urllib.request
-
 import winnow_plain
+
+
+def read_arrow(file):
+    """Record batches as dicts. A stream that ends early is an EOFError."""
+    try:
+        with pyarrow.ipc.open_stream(file) as stream:
+            while True:
+                rows, metadata = stream.read_next_batch_with_custom_metadata()
+                batch = {key.decode(): value.decode() for key, value in metadata.items()}
+                yield {**batch, "step": int(batch["step"]), **rows.to_pydict()}
+    except StopIteration:
+        return
+    except pyarrow.ArrowInvalid as error:
+        raise EOFError(str(error)) from error
 
 
 class WinnowFeed(IterableDataset):
@@ -23,16 +34,8 @@ class WinnowFeed(IterableDataset):
         count = len(range(step, self.steps, every))
         if count == 0:
             return
-        if pyarrow is None:
-            yield from winnow_plain.batches(self.url, count, step, every, **self.query)
-            return
-        asked = urllib.parse.urlencode({"step": step, "steps": count, "every": every, **self.query})
-        with urllib.request.urlopen(f"{self.url}/batches?{asked}") as response:
-            stream = pyarrow.ipc.open_stream(response)
-            for _ in range(count):
-                rows, metadata = stream.read_next_batch_with_custom_metadata()
-                batch = {key.decode(): value.decode() for key, value in metadata.items()}
-                yield {**batch, "step": int(batch["step"]), **rows.to_pydict()}
+        reader = None if pyarrow is None else read_arrow
+        yield from winnow_plain.batches(self.url, count, step, every, reader=reader, **self.query)
 
     def done(self, batch):
         """Call it after training on a batch: what is saved is what was trained on, not what workers have read ahead."""
