@@ -47,4 +47,11 @@ export async function collect(chunks: AsyncIterable<Uint8Array>): Promise<Uint8A
   return Buffer.concat(all);
 }
 
+/** Of a stream that has its memory again when the next chunk is asked for. */
+export async function collectCopies(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const all: Uint8Array[] = [];
+  for await (const chunk of chunks) all.push(chunk.slice());
+  return Buffer.concat(all);
+}
+
 export const NEVER = new AbortController().signal;

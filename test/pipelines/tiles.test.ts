@@ -11,7 +11,7 @@ import { decodeTable } from '../../src/arrow/ipc.ts';
 import { streamBatches } from '../../src/cli/batches.ts';
 import { parseTilePath } from '../../src/ingest/tile-path.ts';
 import { SILENT } from '../../src/log.ts';
-import { collect, readStream } from '../batch/toy-feed.ts';
+import { collectCopies, readStream } from '../batch/toy-feed.ts';
 import { utm, writeTiff } from '../ingest/rasters.ts';
 import { storeHashes } from '../helpers/store-hashes.ts';
 import { expectNothingHalfWritten, winnow } from '../helpers/winnow.ts';
@@ -77,7 +77,7 @@ describe('the whole road from rasters', { timeout: 120_000 }, () => {
       for (let py = 0; py < SIZE; py++) for (let px = 0; px < SIZE; px++) for (let c = 0; c < 3; c++) worst = Math.max(worst, Math.abs(data[(py * SIZE + px) * 3 + c]! - seen(px, py, c)));
       expect(worst).toBeLessThanOrEqual(step === 1 ? 0 : 3);
     }
-    const streams = await Promise.all(['bytes', 'references'].map(async (store) => readStream(await collect(streamBatches(at(store), FEED, SILENT, NEVER)))));
+    const streams = await Promise.all(['bytes', 'references'].map(async (store) => readStream(await collectCopies(streamBatches(at(store), FEED, SILENT, NEVER)))));
     expect(streams[1]!.map(({ rows }) => rows)).toEqual(streams[0]!.map(({ rows }) => rows));
     const byId = new Map(inside.ids.map((id, i) => [id, inside.images[i]!]));
     const delivered = streams[0]!.flatMap(({ rows }) => rows);
