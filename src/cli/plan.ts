@@ -109,7 +109,9 @@ function amount(value: number, unit: string): string {
   return `${(value / size).toPrecision(3)} ${prefix}${unit}`;
 }
 
+/** Under a second what counts is what the system does besides, which no rate tells. */
 function duration(hours: number): string {
+  if (hours > 0 && hours < 1 / 3600) return '< 1 s';
   if (hours >= 1) return `${brief(hours)} h`;
   return hours >= 1 / 60 ? `${brief(hours * 60)} min` : `${brief(hours * 3600)} s`;
 }
