@@ -40,6 +40,8 @@ export interface FillOptions {
 
 /** Replacements tried for one image. */
 const ATTEMPTS = 8;
+/** Images that are told of by name; all are counted. */
+const TOLD_MAX = 1000;
 /** Bytes of an image before any was read, where shards do not tell. */
 const GUESSED_BYTES = 131_072;
 
@@ -61,6 +63,9 @@ export function createImageSource(manifest: DatasetManifest, rows: RowReader, re
     }
     throw new WinnowError('INPUT_MISSING', `Expected an image of part "${names[part]}" that can be read in place of row ${index} (${why}), got none in ${ATTEMPTS} tries`, { details: { part: names[part], index } });
   };
+  const told = new Set<string>();
+  /** An image comes again with every pass: it is told of once, and not of more than can be read. */
+  const isNews = (part: number, index: number): boolean => told.size < TOLD_MAX && told.size < told.add(`${part} ${index}`).size;
   return {
     names,
     meanBytes: () => Math.ceil(sizeBytes / Math.max(1, images)),
@@ -76,7 +81,7 @@ export function createImageSource(manifest: DatasetManifest, rows: RowReader, re
         const [part, row] = [batch.part[i]!, index[i]!];
         if (options.strict) throw new WinnowError('INPUT_MISSING', `Expected the bytes of ${uri} (row ${row} of part "${names[part]}"), could not have them: ${fault}`, { details: { uri, step: batch.step } });
         const other = await replace(part, row, options.seed, fault, signal);
-        log.warn({ stage: 'batch', step: batch.step, uri, instead: other.facts.uri[0] }, `batch: ${uri} could not be read (${fault}); ${other.facts.uri[0]} is in its place`);
+        if (isNews(part, row)) log.warn({ stage: 'batch', step: batch.step, uri, instead: other.facts.uri[0] }, `batch: ${uri} could not be read (${fault}); ${other.facts.uri[0]} is in its place`);
         substituted++;
         index[i] = other.index;
         copyRow(other.facts, 0, facts, i);

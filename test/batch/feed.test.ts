@@ -41,7 +41,8 @@ describe('openFeed with images', () => {
     expect(wanted).toBeGreaterThan(3);
     expect(whole.reduce((sum, { metadata }) => sum + Number(metadata['substituted']), 0)).toBe(wanted);
     expect(feed.counts.substituted).toBe(wanted);
-    expect(lines.length).toBe(wanted);
+    expect(lines.map(({ uri }) => uri).toSorted()).toEqual([...new Set(lines.map(({ uri }) => uri))].toSorted());
+    expect(lines.length).toBe(new Set(plain.flatMap((id) => (lost.has(id) ? [id] : []))).size);
     expect(lines[0]!.msg).toMatch(/^batch: (pool|whole)\/.* could not be read \(.*\); .* is in its place$/);
     expect(lines[0]!.msg).not.toContain(locations['pool']);
     expect(idsOf(whole).flat().some((id) => lost.has(id))).toBe(false);
