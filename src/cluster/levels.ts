@@ -107,14 +107,21 @@ interface Choice {
  * @param evennessOf increasing in the floor but for noise; asked only for the floors that are tried
  */
 export function chooseFloor(n: number, shape: PoolShape | null, evennessOf: EvennessOf): Choice {
-  const { least, why } = floorOfShape(shape);
-  const usual = round(Math.max(least, FLOOR_CHANCE / n));
-  if (usual === PROPORTIONAL) return { floor: usual, reason: `${why}${round(least) < PROPORTIONAL ? `, but ${n} images are too few to tell rare from odd` : ''}: the selection is as the pool` };
+  const { floor: usual, reason } = usualFloor(n, shape);
+  if (usual === PROPORTIONAL) return { floor: usual, reason };
   const evenness = evennessOf(usual);
-  const seen = `${why}, and a pilot's selection is ${Math.round(evenness * 100)} % as even over flat clusters as the pool`;
+  const seen = `${reason}, and a pilot's selection is ${Math.round(evenness * 100)} % as even over flat clusters as the pool`;
   if (evenness >= EVENNESS_SUSPECT) return { floor: usual, reason: `${seen}: large clusters keep the floor for such ${n} images, ${usual}` };
   const floor = FLOORS.find((one) => one > usual && evennessOf(one) >= EVENNESS_SAFE) ?? PROPORTIONAL;
   return { floor, reason: `${seen}, so even quotas would crowd it into sparse regions: ${floor === PROPORTIONAL ? 'the selection is as the pool' : `large clusters keep a floor of ${floor}`}` };
+}
+
+/** The floor that size and shape ask for. From PROPORTIONAL no pilot could raise it. */
+function usualFloor(n: number, shape: PoolShape | null): Choice {
+  const { least, why } = floorOfShape(shape);
+  const floor = round(Math.max(least, FLOOR_CHANCE / n));
+  if (floor !== PROPORTIONAL) return { floor, reason: why };
+  return { floor, reason: `${why}${round(least) < PROPORTIONAL ? `, but ${n} images are too few to tell rare from odd` : ''}: the selection is as the pool` };
 }
 
 /** The floor of a large pool, and what speaks for it. */
@@ -154,7 +161,8 @@ export async function chooseLevels(context: RunContext, embeddings: StoredManife
   const outliers = { policy: policy === 'auto' ? OUTLIERS.policy : policy, minSize: minSize === 'auto' ? OUTLIERS.minSize : minSize };
   const sample = await samplePoints(context, embeddings, n);
   const shape = await poolShape(sample, await searchEngine(context), randomStream(context.seed, 'cluster', 'pilot-spread'), context.signal);
-  const { floor, reason } = chooseFloor(n, shape, await runPilot(sample, n, levels.slice(0, depth), outliers, config, context));
+  const usual = usualFloor(n, shape);
+  const { floor, reason } = usual.floor === PROPORTIONAL ? usual : chooseFloor(n, shape, await runPilot(sample, n, levels.slice(0, depth), outliers, config, context));
   const draw = { depth: floor === PROPORTIONAL ? 1 : depth, floor };
   return { levels, draw, outliers, reasons: [`${levels.join(' / ')} clusters; the target is shared over level ${draw.depth}`, reason] };
 }

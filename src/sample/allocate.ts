@@ -36,6 +36,8 @@ export interface TreeLimits {
   readonly capacity: readonly Float64Array[];
   /** How fast each cluster fills among its siblings, length k; null: all alike. The top level's holds the floor. */
   readonly rate: readonly (Float64Array | null)[];
+  /** Of that, at the level of the draw, what the person decided, length k; null: nothing. */
+  readonly boost: Float64Array | null;
 }
 
 export interface TreeDraw {
@@ -90,17 +92,24 @@ export function allocateTree(tree: ClusterTree, target: number, multiplier: numb
     const keyOf = (cluster: number): number => stream.uniform(cluster);
     const own = limits === null ? null : { capacity: limits.capacity[l]!, rate: limits.rate[l]! };
     const order = isTop && floor >= PROPORTIONAL ? branchOrder(tree, depth) : null;
-    const allocation = isTop && floor > 0 && own === null ? floorLevel(level, { floor, order }, target, multiplier, keyOf) : allocateLevel({ ...level, multiplier, limits: own }, grouping, quotaAbove, keyOf);
+    const allocation = order !== null ? proportionalLevel(level, order, target, multiplier, keyOf(0), limits) : isTop && floor > 0 && own === null ? floorLevel(level, floor, target, multiplier, keyOf) : allocateLevel({ ...level, multiplier, limits: own }, grouping, quotaAbove, keyOf);
     result.unshift(allocation);
     quotaAbove = allocation.quota;
   }
   return result;
 }
 
-/** The top level where large clusters keep a floor. @param order of the clusters along the tree where the draw is proportional */
-function floorLevel({ size }: TreeLevel, { floor, order }: { floor: number; order: Uint32Array | null }, target: number, multiplier: number, keyOf: (cluster: number) => number): LevelAllocation {
-  const capacity = size.map((images) => images * multiplier);
-  const { quota, cut, remainder } = order === null ? allocateWithFloor(capacity, floor, target, keyOf) : allocateProportional(capacity, order, target, keyOf(0));
+/** The top level where large clusters keep a floor. */
+function floorLevel({ size }: TreeLevel, floor: number, target: number, multiplier: number, keyOf: (cluster: number) => number): LevelAllocation {
+  const { quota, cut, remainder } = allocateWithFloor(size.map((images) => images * multiplier), floor, target, keyOf);
+  return { quota, groups: 1, cutMin: cut, cutMax: cut, remainder };
+}
+
+/** The top level where the selection is as the pool. @param order of the clusters along the tree */
+function proportionalLevel({ size }: TreeLevel, order: Uint32Array, target: number, multiplier: number, start: number, limits: TreeLimits | null): LevelAllocation {
+  const boost = limits?.boost ?? null;
+  const units = size.map((images, c) => (boost === null || images === 0 ? images * multiplier : Math.max(1, Math.round(images * multiplier * boost[c]!))));
+  const { quota, cut, remainder } = allocateProportional(units, order, target, start, limits?.capacity.at(-1) ?? units);
   return { quota, groups: 1, cutMin: cut, cutMax: cut, remainder };
 }
 

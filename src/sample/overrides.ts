@@ -38,6 +38,8 @@ export function limitTree(tree: ClusterTree, clusters: string, overrides: Overri
   const inherited = inheritedFactors(tree, depth, byLevel);
   const capacity: Float64Array[] = [];
   const rate: (Float64Array | null)[] = [];
+  const boosts = inherited.map((factor) => factor || 1);
+  for (const { cluster, boost = 1 } of byLevel[depth - 1]!) boosts[cluster]! *= boost;
   for (let l = 0; l < depth; l++) {
     const { k, size } = tree.levels[l]!;
     const units = l === 0 ? size.map((images) => Math.min(Number.MAX_SAFE_INTEGER, images * multiplier)) : sumByParent(tree, l - 1, capacity[l - 1]!);
@@ -50,7 +52,7 @@ export function limitTree(tree: ClusterTree, clusters: string, overrides: Overri
     rate.push(rates.every((one) => one === 1) ? null : rates);
   }
   capTop(tree, byLevel, capacity, rate[depth - 1] ?? null, depth, seed);
-  return { capacity, rate };
+  return { capacity, rate, boost: boosts.every((one) => one === 1) ? null : boosts };
 }
 
 /** Product of the boosts above each cluster of level `depth`, 0 where one of them is excluded. Length k. */

@@ -6,37 +6,57 @@
  */
 import assert from 'node:assert/strict';
 import { type ClusterTree, groupByParent } from '../cluster/tree.ts';
-import type { Allocation } from './floor.ts';
+import { type Allocation, allocateByRate } from './floor.ts';
 
 const GOLDEN = (Math.sqrt(5) - 1) / 2;
 
 /**
- * A larger target takes all that a smaller one takes. O(m + min(target, Σ capacity − target)) time, O(m) memory.
+ * A larger target takes all that a smaller one takes, and a cluster whose capacity is lowered moves no other but up.
+ * O(m + min(target, Σ units − target)) time, O(m + Σ units) where capacities are lower than units; O(m) memory.
  *
- * @param capacity units available, length m, non-negative integers with a sum below 2^52
+ * @param units of each cluster on the ring, length m, non-negative integers with a sum below 2^52
  * @param order the clusters, those that are to share a pass next to each other; length m
  * @param start where the pass begins, in [0, 1)
+ * @param capacity what each cluster can give, where that is not its units
  * @returns quotas with Σ = min(target, Σ capacity); `cut` is the largest of them
  */
-export function allocateProportional(capacity: Float64Array, order: Uint32Array, target: number, start: number): Allocation {
-  const bound = boundsOf(capacity, order);
+export function allocateProportional(units: Float64Array, order: Uint32Array, target: number, start: number, capacity = units): Allocation {
+  const bound = boundsOf(units, order);
   const total = bound.at(-1)!;
-  assert(total < 2 ** 52, `Expected capacities with a sum below 2^52, got ${total}`);
-  if (total <= target) return { quota: capacity.slice(), cut: largest(capacity), remainder: 0 };
+  assert(total < 2 ** 52, `Expected units with a sum below 2^52, got ${total}`);
+  if (sumOf(capacity) <= target) return { quota: capacity.slice(), cut: largest(capacity), remainder: 0 };
   const step = stepOf(total);
   const clusterAt = createLookup(bound);
-  const quota = new Float64Array(capacity.length);
+  const quota = new Float64Array(units.length);
   // Where most is taken, what is left is counted: the steps after the target.
-  const isRest = target > total / 2;
+  const isRest = capacity === units && target > total / 2;
   const first = Math.floor(start * total);
   let unit = isRest ? Number((BigInt(first) + BigInt(target) * BigInt(step)) % BigInt(total)) : first;
-  for (let left = isRest ? total - target : target; left > 0; left--) {
-    quota[order[clusterAt(unit)]!]!++;
+  let left = isRest ? total - target : target;
+  for (let steps = 0; left > 0 && steps < total; steps++) {
+    const cluster = order[clusterAt(unit)]!;
+    if (quota[cluster]! < capacity[cluster]!) {
+      quota[cluster]!++;
+      left--;
+    }
     unit += step;
     if (unit >= total) unit -= total;
   }
   if (isRest) for (let i = 0; i < quota.length; i++) quota[i] = capacity[i]! - quota[i]!;
+  else if (left > 0) fillUp(quota, capacity, order, left);
   return { quota, cut: largest(quota), remainder: 0 };
+}
+
+/** What a whole turn left over, where some have fewer units than they can give: evenly, in the order of the clusters. */
+function fillUp(quota: Float64Array, capacity: Float64Array, order: Uint32Array, left: number): void {
+  const place = new Uint32Array(order.length);
+  order.forEach((cluster, i) => (place[cluster] = i));
+  const rest = allocateByRate(capacity.map((most, i) => most - quota[i]!), new Float64Array(quota.length).fill(1), left, (i) => place[i]! / order.length);
+  rest.quota.forEach((more, i) => (quota[i]! += more));
+}
+
+function sumOf(values: Float64Array): number {
+  return values.reduce((sum, value) => sum + value, 0);
 }
 
 /** Clusters of a level so that those of one branch follow each other, at every level above. */

@@ -1,7 +1,7 @@
 /** Laws of curation by hand: quotas add up and nest, a cap holds, an exclusion gives nothing, a boost only ever gives more. */
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { ClusterTree } from '../../src/cluster/tree.ts';
+import { type ClusterTree, PROPORTIONAL } from '../../src/cluster/tree.ts';
 import { parseRecipe } from '../../src/config.ts';
 import { randomStream } from '../../src/random.ts';
 import { allocateTree } from '../../src/sample/allocate.ts';
@@ -44,7 +44,7 @@ const draws: fc.Arbitrary<Draw> = pools().chain(({ tree }) =>
     tree: fc.constant(tree),
     depth: fc.integer({ min: 1, max: tree.levels.length }),
     multiplier: fc.integer({ min: 1, max: 3 }),
-    floor: fc.constantFrom(0, 0.7, 3),
+    floor: fc.constantFrom(0, 0.7, 3, PROPORTIONAL),
     seed: fc.nat(30),
     target: fc.nat(150),
     branches: fc.uniqueArray(branchOf(tree), { minLength: 1, maxLength: 5, selector: ({ level, cluster }) => `${level}/${cluster}` }),

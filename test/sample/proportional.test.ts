@@ -44,6 +44,27 @@ describe('proportional quotas', () => {
     );
   });
 
+  it('move no cluster down when others give less than their units, and find the target wherever it can be had', () => {
+    fc.assert(
+      fc.property(capacities, fc.double({ min: 0, max: 1.1, noNaN: true }), starts, fc.array(fc.option(fc.nat(30), { nil: null, freq: 2 }), { minLength: 60, maxLength: 60 }), (units, share, start, caps) => {
+        const target = Math.round(share * sum(units));
+        const capacity = Float64Array.from(units, (most, i) => Math.min(most, caps[i] ?? most));
+        const plain = allocate(units, target, start);
+        const { quota } = allocateProportional(Float64Array.from(units), inOrder(units.length), target, start, capacity);
+        expect(sum(quota)).toBe(Math.min(target, sum(capacity)));
+        quota.forEach((given, i) => {
+          expect(given).toBeLessThanOrEqual(capacity[i]!);
+          expect(given).toBeGreaterThanOrEqual(Math.min(plain[i]!, capacity[i]!));
+        });
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('give what is left after a whole turn to those that can give more than their units', () => {
+    expect([...allocateProportional(Float64Array.of(2, 1, 4), inOrder(3), 9, 0, Float64Array.of(5, 1, 4)).quota]).toEqual([4, 1, 4]);
+  });
+
   it('give every unit the same chance over all places to start', () => {
     const units = [1, 2, 30, 0, 7, 4, 16];
     const total = sum(units);
