@@ -49,6 +49,7 @@ export async function mix(context: RunContext, recipe: Pick<Recipe, 'retrieve' |
       const { mixture, unused } = mixParts(mixtureParts, recipe.mix);
       for (const name of unused) context.log.warn({ stage: 'mix', part: name }, `mix: no batch draws from the part "${name}"; give it a ratio in mix.heterogeneous, or take it out of the recipe`);
       const rows = mixtureParts.reduce((sum, part) => sum + part.rows, 0);
+      context.progress.advance(mixtureParts.length);
       context.progress.end(`${rows} rows in ${mixtureParts.length} part${mixtureParts.length === 1 ? '' : 's'}${overlap === 'first' ? `, ${counts.reduce((sum, one) => sum + one.rows, 0)} left to earlier parts` : ''}`);
       return { parts: [], stats: { rows, unused, ...(overlap !== undefined && { overlap: { policy: overlap, parts: counts } }) }, mixtureParts, mixture };
     },
