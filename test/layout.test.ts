@@ -36,6 +36,7 @@ const DOORS: Record<string, string[]> = {
   '@aws-sdk/client-s3': ['src/store/s3-client.ts', 'src/store/s3-read.ts', 'src/store/s3-write.ts'],
   '@aws-sdk/lib-storage': ['src/store/s3-write.ts'],
   'hyparquet-writer': ['src/export/parquet.ts'],
+  'prom-client': ['src/batch/feed-metrics.ts', 'workers/metrics.ts'],
   bullmq: ['workers/'],
   ioredis: ['workers/'],
   '@observablehq/plot': ['src/report/chart.ts'],

@@ -1,5 +1,5 @@
 /**
- * The one door to prom-client: what a worker and a queue tell Prometheus. Names are those that the dashboard under `infra/`
+ * What a worker and a queue tell Prometheus. Names are those that the dashboard under `infra/`
  * asks for. Counters are of this process since it began; nothing here is read by the product.
  */
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';

@@ -9,6 +9,7 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { WinnowError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { hasDerived } from '../shard/shard.ts';
+import { type Load, createFeedMetrics, createLoad } from './feed-metrics.ts';
 import type { Feed, FeedRequest } from './feed.ts';
 
 export interface ServeOptions extends FeedLimits {
@@ -61,22 +62,12 @@ export async function serveFeed(feed: Feed, options: ServeOptions): Promise<Feed
 
 /** Adds `/batches`, `/schema`, `/health` and `/metrics` to a server that says what errors are. */
 export function addFeedRoutes(server: FastifyInstance, feed: Feed, limits: FeedLimits): void {
-  const load: Load = { streams: 0, reservedBytes: 0, requests: 0, refused: 0, broken: 0, sentBytes: 0 };
+  const load = createLoad();
+  const metrics = createFeedMetrics(feed, load);
   server.get('/batches', (request, reply) => sendBatches(request, reply, feed, load, limits));
   server.get('/schema', () => describeFeed(feed));
   server.get('/health', () => ({ status: 'ok', dataset: feed.sha256, streams: load.streams }));
-  server.get('/metrics', (_, reply) => reply.type('text/plain; version=0.0.4').send(renderMetrics(feed, load)));
-}
-
-/** What the server is doing and has done. */
-interface Load {
-  streams: number;
-  reservedBytes: number;
-  requests: number;
-  refused: number;
-  /** Streams that ended before their last batch: clients that vanished, images that could not be had under `strict`. */
-  broken: number;
-  sentBytes: number;
+  server.get('/metrics', async (_, reply) => reply.type(metrics.contentType).send(await metrics.render()));
 }
 
 async function sendBatches(request: FastifyRequest, reply: FastifyReply, feed: Feed, load: Load, options: FeedLimits): Promise<unknown> {
@@ -182,20 +173,3 @@ const METADATA = {
   first: 'place of the first image in the global batch', group: 'ordinal of the rank group', groupRank: 'rank in the group', groupSize: 'ranks of the group',
   globalCrop: 'side of the global crops, pixels', localCrop: 'side of the local crops', gramCrop: 'side of the Gram teacher\'s crops', substituted: 'images in the place of others that could not be read',
 } as const;
-
-/** Prometheus text. */
-function renderMetrics(feed: Feed, load: Load): string {
-  const metric = (name: string, type: 'counter' | 'gauge', help: string, value: number): string => `# HELP winnow_${name} ${help}\n# TYPE winnow_${name} ${type}\nwinnow_${name} ${value}\n`;
-  return [
-    metric('batches_total', 'counter', 'Batches made.', feed.counts.batches),
-    metric('rows_total', 'counter', 'Images in them.', feed.counts.rows),
-    metric('image_bytes_total', 'counter', 'Bytes of images in them.', feed.counts.imageBytes),
-    metric('substituted_total', 'counter', 'Images put in the place of others that could not be read.', feed.counts.substituted),
-    metric('sent_bytes_total', 'counter', 'Bytes of Arrow streams handed to clients.', load.sentBytes),
-    metric('streams_total', 'counter', 'Streams begun.', load.requests),
-    metric('streams_refused_total', 'counter', 'Streams told to come again.', load.refused),
-    metric('streams_broken_total', 'counter', 'Streams that ended before their last batch.', load.broken),
-    metric('streams', 'gauge', 'Streams under way.', load.streams),
-    metric('reserved_bytes', 'gauge', 'Bytes that they are expected to hold at most.', load.reservedBytes),
-  ].join('');
-}
