@@ -36,7 +36,7 @@ describe('README', () => {
     for (const text of blocks('yaml recipe')) parseRecipe(parse(text), 'README');
   });
 
-  it('shows commands that run, in the order they stand, and Python that reads what they made', { timeout: 240_000 }, (context) => {
+  it('shows commands that run, in the order they stand, and Python that reads what they made', (context) => {
     const commands = blocks('sh run').flatMap((block) => block.trim().split('\n')).map((line) => line.replace(/\s+#.*$/, ''));
     expect(commands.length).toBeGreaterThan(5);
     for (const command of commands) {

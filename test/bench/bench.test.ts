@@ -16,7 +16,7 @@ function requestOf(work: Work, overrides: Partial<BenchRequest> = {}): BenchRequ
 }
 
 describe('runBench', () => {
-  it.each(WORKS.filter((work) => work !== 'embed'))('%s', { timeout: 60_000 }, async (work) => {
+  it.each(WORKS.filter((work) => work !== 'embed'))('%s', async (work) => {
     const { machine, results, rounds } = await runBench(requestOf(work));
     expect(machine.cores).toBeGreaterThan(0);
     expect(rounds).toBe(1);
@@ -32,13 +32,13 @@ describe('runBench', () => {
     if (work !== 'sample') expect(missing).not.toEqual([]);
   });
 
-  it('embed has a contest a model, a transformer and the descriptor at least', { timeout: 120_000 }, async () => {
+  it('embed has a contest a model, a transformer and the descriptor at least', async () => {
     const { results } = await runBench(requestOf('embed', { sizes: { images: 4 } }));
     expect(results.map(({ what }) => what)).toEqual([expect.stringMatching(/^4 images.*ViT-S\/14.*12\.2 GFLOP/), expect.stringMatching(/^4 images.*descriptor/)]);
     for (const { contenders } of results) expect(contenders[0]!.facts).toEqual({ ok: 4 });
   });
 
-  it.skipIf(!hasPython)('measures peers at the same work in the same run, where they are installed', { timeout: 120_000 }, async () => {
+  it.skipIf(!hasPython)('measures peers at the same work in the same run, where they are installed', async () => {
     const { results: [result] } = await runBench(requestOf('assign', { peers: PEERS, rounds: 2 }));
     const [ours, ...peers] = result!.contenders;
     expect(peers.length + result!.missing.length).toBeGreaterThanOrEqual(3);
@@ -46,7 +46,7 @@ describe('runBench', () => {
     for (const { name, facts } of peers) if (name.includes('IndexFlatL2')) expect(facts['inertia']! / ours!.facts['inertia']!).toBeCloseTo(1, 4);
   });
 
-  it('decodes beside a bare loop', { timeout: 120_000 }, async () => {
+  it('decodes beside a bare loop', async () => {
     // So many pictures that some odd files are among them, which neither has to bear.
     const { results: [result] } = await runBench(requestOf('decode', { peers: PEERS, sizes: { images: 300 } }));
     expect(result!.contenders[0]!.facts['ok']).toBe(result!.settings['images']);
@@ -63,7 +63,7 @@ describe('runBench', () => {
   });
 });
 
-it('calibration writes rates that can be read', { timeout: 120_000 }, async () => {
+it('calibration writes rates that can be read', async () => {
   const out = join(await temporaryFolder('calibrate'), 'deep', 'rates.json');
   const notes: string[] = [];
   const rates = await calibrate({ out, model: null, scale: 0.002, signal: new AbortController().signal, note: (text) => notes.push(text) });

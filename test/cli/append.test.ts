@@ -60,7 +60,7 @@ beforeAll(async () => {
   whole = await copyOf(fitted, 'whole');
   wholeJson = (await appendIn(whole, 'three')).json as typeof wholeJson;
   expected = await storeHashes(whole);
-}, 120_000);
+});
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 const quiet = { progress: SILENT_PROGRESS, log: SILENT };
@@ -276,7 +276,7 @@ describe('winnow append, killed', () => {
     });
   };
 
-  it('at random moments and started again gives the same bytes', { timeout: 300_000 }, async () => {
+  it('at random moments and started again gives the same bytes', async () => {
     const uncut = await appendAndKill(await copyOf(fitted, 'uncut'), 100_000);
     expect([uncut.code, uncut.stderr]).toEqual([0, '']);
     const draws = randomStream(0, 'test', 'append-kill');

@@ -6,7 +6,7 @@ import { bench } from '../../src/cli/bench.ts';
 const quiet = { signal: new AbortController().signal, note: () => undefined };
 
 describe('bench', () => {
-  it('names the machine, the work, ours, and the peers or why they are not there', { timeout: 60_000 }, async () => {
+  it('names the machine, the work, ours, and the peers or why they are not there', async () => {
     const notes: string[] = [];
     const { text, json } = await bench({ works: ['sample', 'batch'], rounds: 2, sizes: { n: 2000 }, ...quiet, note: (line) => notes.push(line) });
     const report = json as BenchReport;

@@ -12,7 +12,7 @@ import { expectNothingHalfWritten, winnow } from '../helpers/winnow.ts';
 
 const FILES = 199;
 
-it(`takes 199 odd files: exit 0, each counted once by what became of it`, { timeout: 120_000 }, async (context) => {
+it(`takes 199 odd files: exit 0, each counted once by what became of it`, async (context) => {
   const reason = withoutSharedData();
   if (reason !== null) return context.skip(reason);
   const folder = mkdtempSync(join(tmpdir(), 'winnow-odd-'));

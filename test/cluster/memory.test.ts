@@ -27,5 +27,5 @@ describe('memory of the cluster stage', () => {
     const [fewer, more] = [await clusterInChild(small, split), await clusterInChild(large, split)];
     expect(more.peakMb / fewer.peakMb).toBeLessThan(1.25);
     expect(more.peakMb).toBeLessThan(many.peakMb * 1.6);
-  }, 300_000);
+  });
 });

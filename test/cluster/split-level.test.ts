@@ -201,7 +201,7 @@ describe('the bytes of a split tree', () => {
       await build(await contextOf(pool.store, variant), pool.embeddings, FULL);
       expect(await storeHashes(pool.root, ['clusters']), JSON.stringify(variant)).toEqual(hashes);
     }
-  }, 60_000);
+  });
 
   it('do not depend on where a run was killed, even when it goes on with other settings of the machine', async () => {
     const pool = await openPool(1500, 'float16');
@@ -251,5 +251,5 @@ describe('the bytes of a split tree', () => {
       }),
       { numRuns: 6 },
     );
-  }, 60_000);
+  });
 });

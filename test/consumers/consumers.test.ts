@@ -238,7 +238,7 @@ print(json.dumps(seen))`;
     expect(proxy.cut()).toBe(2);
   });
 
-  it('trains a small ViT at two world sizes, killed at step 90 and resumed: the ids each rank saw are those of the unbroken run', { timeout: 300_000 }, async (context) => {
+  it('trains a small ViT at two world sizes, killed at step 90 and resumed: the ids each rank saw are those of the unbroken run', async (context) => {
     const executable = pythonWith('torch, PIL, numpy');
     if (executable === null) return context.skip('no python3 with torch, numpy and PIL here (Debian: python3-torch python3-pil)');
     const STEPS = 200;

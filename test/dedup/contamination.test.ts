@@ -200,7 +200,7 @@ async function statusOf(store: Store): Promise<Map<string, string>> {
 }
 
 describe('a recipe with decontaminate and dedup.perceptual', () => {
-  it('finds what was planted, drops it or fails, and gives the same bytes again', { timeout: 300_000 }, async () => {
+  it('finds what was planted, drops it or fails, and gives the same bytes again', async () => {
     const folder = await temporaryFolder();
     const { recipe, planted } = await drawContaminated(folder);
     const root = join(folder, 'store');

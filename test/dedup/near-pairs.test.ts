@@ -35,7 +35,7 @@ describe('20,000 vectors', () => {
     }
   });
 
-  it('are grouped by the whole stage as brute force says, where all cells are looked at', { timeout: 60_000 }, async () => {
+  it('are grouped by the whole stage as brute force says, where all cells are looked at', async () => {
     const store = await openFsStore(await temporaryFolder());
     const { images, embeddings } = await writePool(store, Array.from({ length: n }, (_, row) => ({ file: `f${row}` })), vectors, { partRows: 4096 });
     const { context, close } = openContext(store);
@@ -51,7 +51,7 @@ describe('20,000 vectors', () => {
 });
 
 describe('searchPairs', () => {
-  it('goes on where a run stopped, at any task, to the same bytes', { timeout: 60_000 }, async () => {
+  it('goes on where a run stopped, at any task, to the same bytes', async () => {
     const rows = Array.from({ length: 90 }, (_, row) => ({ file: `f${row % 85}` }));
     const vectors = clusteredVectors(30, 3, 8, 0.2);
     const config = DedupConfig.parse({ near: { threshold: 0.9, cells: 5, probes: 2 } });
@@ -103,7 +103,7 @@ describe('createCandidates', () => {
 });
 
 describe('openPairScores', () => {
-  it('names every pair above the limits and no other, for any numbers of rows', { timeout: 30_000 }, async () => {
+  it('names every pair above the limits and no other, for any numbers of rows', async () => {
     const scores = await openPairScores(2);
     for (const [q, n, d] of [[1, 1, 3], [5, 33, 8], [600, 70, 16], [3, 2100, 5]] as const) {
       const x = clusteredVectors(q, 1, d, 0, 3);

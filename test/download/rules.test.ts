@@ -106,10 +106,10 @@ describe('a gate', () => {
   });
 
   it('asks a host again some time after it was given up', async () => {
-    const gate = createGate({ concurrency: 3, hostConnections: 2, hostDelayMs: 0, hostFailuresMax: 1 }, 80);
+    const gate = createGate({ concurrency: 3, hostConnections: 2, hostDelayMs: 0, hostFailuresMax: 1 }, 2_000);
     gate.report('a', 'timed-out');
     expect(await gate.enter('a', never)).toEqual({ reason: 'timed-out' });
-    await new Promise((resolve) => setTimeout(resolve, 120));
+    await new Promise((resolve) => setTimeout(resolve, 2_100));
     expect(await gate.enter('a', never)).toHaveProperty('release');
   });
 

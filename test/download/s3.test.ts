@@ -12,7 +12,7 @@ import { temporaryFolder } from '../helpers/temporary.ts';
 import { impatient } from './download-run.ts';
 import { picture, startWebServer } from './web-server.ts';
 
-it('goes to a bucket as it goes to a folder', { timeout: 120_000 }, async () => {
+it('goes to a bucket as it goes to a folder', async () => {
   const s3 = await startS3Server();
   onTestFinished(() => s3.close());
   const pictures = await Promise.all(Array.from({ length: 12 }, (_, n) => picture(n * 20)));

@@ -34,7 +34,7 @@ async function walk(store: Store, explainer: Explainer, visit: (explanation: Exp
   expect(counts).toEqual({ drawn: funnel.selected, 'not-drawn': funnel.notDrawn, 'set-aside': funnel.setAside });
 }
 
-describe('explain', { timeout: 120_000 }, () => {
+describe('explain', () => {
   let small: SmallRun;
   let folder: string;
   let store: Store;
@@ -45,7 +45,7 @@ describe('explain', { timeout: 120_000 }, () => {
     expectDone(await winnow(['run', small.recipePath, '--store', join(folder, 'store'), '--quiet']));
     store = await openFsStore(join(folder, 'store'));
     explainer = await openExplainer(store);
-  }, 120_000);
+  });
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
   it('accounts for every image: reasons sum to the pool', async () => {
@@ -120,7 +120,7 @@ const hasDemo = existsSync(join(WINNOW_OUT, 'dataset', 'manifest.json'));
 if (!hasDemo) process.stderr.write('skipped: no finished demo in winnow-out; run `npm start` first\n');
 
 describe.skipIf(!hasDemo)('explain, the demo', () => {
-  it('accounts for every one of its images', { timeout: 120_000 }, async () => {
+  it('accounts for every one of its images', async () => {
     const store = await openFsStore(WINNOW_OUT, { readOnly: true });
     await walk(store, await openExplainer(store));
   });

@@ -99,7 +99,7 @@ describe('the limits that rules have by default', () => {
     return measureLuma(decoded.pixels, size.width, size.height);
   };
 
-  it('spare photographs, and take blurred ones and single colours', { timeout: 60_000 }, async (context) => {
+  it('spare photographs, and take blurred ones and single colours', async (context) => {
     const reason = withoutSharedData();
     if (reason !== null) return context.skip(reason);
     const root = join(sharedData, 'longtail');

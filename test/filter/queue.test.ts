@@ -21,7 +21,7 @@ const filters = [
   { name: 'best', cap: { column: 'source', max: 60, by: { score: 'sharp' } } },
 ];
 
-describe.skipIf(withoutRedis())('filters over a queue', { timeout: 120_000 }, () => {
+describe.skipIf(withoutRedis())('filters over a queue', () => {
   let redis: RedisServer;
   let small: SmallRun;
   let worker: Program;
@@ -31,7 +31,7 @@ describe.skipIf(withoutRedis())('filters over a queue', { timeout: 120_000 }, ()
     worker = startWorker({ redis: redis.url, lockMs: 8_000, concurrency: 2 });
     small = await drawSmallRun(mkdtempSync(join(tmpdir(), 'winnow-filter-queue-')), 150, { embed: { batchSize: 16, maxDropRatio: 0.5 }, filters, cluster: { levels: [20, 6] }, sample: { target: 20 } });
     expectDone(await winnow(['run', small.recipePath, '--store', at('local'), '--quiet']));
-  }, 120_000);
+  });
   afterAll(async () => {
     await kill(worker);
     await redis.stop();

@@ -7,6 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { type Browser, type BrowserContext, type Page, chromium } from 'playwright-core';
 
 const PATHS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+/** What a browser may take over one thing on a busy machine. */
+export const PATIENCE_MS = 120_000;
 /** Git ignores it. */
 export const SCREENSHOTS = fileURLToPath(new URL('../../test-output', import.meta.url));
 
@@ -16,7 +18,7 @@ export function withoutChromium(): string | null {
 }
 
 export function openChromium(): Promise<Browser> {
-  return chromium.launch({ executablePath: PATHS.find((path) => existsSync(path))!, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
+  return chromium.launch({ executablePath: PATHS.find((path) => existsSync(path))!, args: ['--no-sandbox', '--disable-dev-shm-usage'], timeout: PATIENCE_MS });
 }
 
 export interface Look {
@@ -36,6 +38,7 @@ export interface OpenPage {
 /** A page with the network off: anything it asks for but the file itself is a fault. */
 export async function openOffline(browser: Browser, url: string, { width, scheme }: Look, options: { bypassCSP?: boolean; javaScriptEnabled?: boolean } = {}): Promise<OpenPage> {
   const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme: scheme, reducedMotion: 'reduce', ...options });
+  context.setDefaultTimeout(PATIENCE_MS);
   await context.setOffline(true);
   const faults: string[] = [];
   await context.route('**', (route) => {

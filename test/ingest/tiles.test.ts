@@ -99,7 +99,7 @@ describe('tiles', () => {
     expect(one.rows[0]).toMatchObject({ raster: 'b.tif', label: null });
     expect(one.rows.at(-1)).toMatchObject({ raster: 'north/a.tif', label: 'north', w: 64, h: 64 });
     expect(one.rows[0]!.uri).toBe(`scenes/${one.rows[0]!.path}`);
-  }, 60_000);
+  });
 
   it('have little without data, are drawn again a stated number of times, and given up by count', async () => {
     const root = await temporaryFolder();

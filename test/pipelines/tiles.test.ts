@@ -31,7 +31,7 @@ interface Shard {
   readonly images: Uint8Array[];
 }
 
-describe('the whole road from rasters', { timeout: 120_000 }, () => {
+describe('the whole road from rasters', () => {
   let folder: string;
   const at = (name: string): string => join(folder, name);
   const shards = async (store: string): Promise<Shard> => {
@@ -57,7 +57,7 @@ describe('the whole road from rasters', { timeout: 120_000 }, () => {
       expect(code, stderr).toBe(0);
       expect(stderr).toMatch(/warning: (sample|sat-493m)\/cut\.tif .*: no tile is cut from it/);
     }
-  }, 120_000);
+  });
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
   it('delivers each tile as a PNG of its window, in shards and in batches, with bytes inside or without', async () => {

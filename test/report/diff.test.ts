@@ -35,7 +35,7 @@ async function fateIn(store: Store, id: string): Promise<string> {
   return first === undefined ? 'not in the pool' : first.fate === 'rejected' ? first.reason : first.fate;
 }
 
-describe('winnow diff', { timeout: 120_000 }, () => {
+describe('winnow diff', () => {
   let small: SmallRun;
   let [a, b] = [undefined, undefined] as unknown as [Store, Store];
   let found: DatasetDiff;
@@ -56,7 +56,7 @@ describe('winnow diff', { timeout: 120_000 }, () => {
     expectDone(await winnow(['run', at('b.yaml'), '--store', at('b'), '--quiet']));
     b = await openFsStore(at('b'));
     found = await diffDatasets(a, b, { signal });
-  }, 120_000);
+  });
   afterAll(() => rm(small.folder, { recursive: true, force: true }));
 
   it('tells images of one dataset, of the other and of both, each with the fate that explain tells', async () => {

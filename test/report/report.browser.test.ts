@@ -27,7 +27,7 @@ describe.skipIf(why !== null)('the report in a browser', () => {
     folder = mkdtempSync(join(tmpdir(), 'winnow-report-browser-'));
     const { store } = await drawReportRun(folder);
     url = await writeReport(store, 'report.html');
-  }, 120_000);
+  });
   afterAll(async () => {
     await browser?.close();
     await rm(folder, { recursive: true, force: true });
@@ -39,7 +39,7 @@ describe.skipIf(why !== null)('the report in a browser', () => {
     return pathToFileURL(output).href;
   }
 
-  it.each(LOOKS)('opens offline without a fault at $width px, $scheme: every chart has its data, nothing sticks out', { timeout: 60_000 }, async (look) => {
+  it.each(LOOKS)('opens offline without a fault at $width px, $scheme: every chart has its data, nothing sticks out', async (look) => {
     const { page, context, faults } = await openOffline(browser, url, look);
     const charts = await page.evaluate(() =>
       Array.from(document.querySelectorAll('figure.chart')).map((figure) => ({
@@ -64,7 +64,7 @@ describe.skipIf(why !== null)('the report in a browser', () => {
     await context.close();
   });
 
-  it.each(LOOKS.slice(0, 2))('has nothing that axe calls serious, $scheme, tables and other levels opened', { timeout: 120_000 }, async (look) => {
+  it.each(LOOKS.slice(0, 2))('has nothing that axe calls serious, $scheme, tables and other levels opened', async (look) => {
     const { page, context } = await openOffline(browser, url, look, { bypassCSP: true });
     await page.evaluate(() => {
       for (const one of Array.from(document.querySelectorAll('details'))) (one as unknown as { open: boolean }).open = true;
@@ -73,7 +73,7 @@ describe.skipIf(why !== null)('the report in a browser', () => {
     await context.close();
   });
 
-  it('lets the tree be walked by mouse and by keyboard, down to a leaf and back', { timeout: 60_000 }, async () => {
+  it('lets the tree be walked by mouse and by keyboard, down to a leaf and back', async () => {
     const { page, context, faults } = await openOffline(browser, url, LOOKS[0]!);
     const path = page.locator('.map-path button');
     expect(await path.allTextContents()).toEqual(['All images']);
@@ -106,7 +106,7 @@ describe.skipIf(why !== null)('the report in a browser', () => {
     await context.close();
   });
 
-  it('runs nothing that hostile names, captions and metadata bring along', { timeout: 120_000 }, async () => {
+  it('runs nothing that hostile names, captions and metadata bring along', async () => {
     const hostile = mkdtempSync(join(folder, 'hostile-'));
     const { store } = await drawHostileRun(hostile);
     const { page, context, faults } = await openOffline(browser, await writeReport(store, 'hostile.html'), LOOKS[2]!);

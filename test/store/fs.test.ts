@@ -112,7 +112,7 @@ describe('the file system store', () => {
     const parent = spawn('sh', ['-c', 'sleep 0.5 & echo $!; exec sleep 60']);
     try {
       const zombie = Number(await new Promise((resolve) => parent.stdout.once('data', (line: Buffer) => resolve(line.toString()))));
-      await expect.poll(async () => (await readFile(`/proc/${zombie}/stat`, 'latin1')).split(' ')[2], { timeout: 10_000 }).toBe('Z');
+      await expect.poll(async () => (await readFile(`/proc/${zombie}/stat`, 'latin1')).split(' ')[2]).toBe('Z');
       await writeFile(join(folder, '.tmp', 'lock'), `${zombie}@${hostname()}`);
       await (await lockFsStore(folder)).release();
     } finally {

@@ -117,7 +117,7 @@ describe('bodies', () => {
     });
   }
 
-  it('that crawl are left soon for another try, and those of a slow line get their time', { timeout: 30_000 }, async () => {
+  it('that crawl are left soon for another try, and those of a slow line get their time', async () => {
     const store = await open(undefined, { ...LIMITS, requestMs: 60_000, idleMs: 60_000, bytesPerSecondMin: MIB, patienceMs: 100 });
     await store.write('a', bytes);
     // At this rate the whole would take 300 s, and one try could take 60.
@@ -206,7 +206,7 @@ describe('what a person has to mend', () => {
     const started = performance.now();
     const error = await openS3Store(`s3://${server.bucket}/x`, { s3: { ...server.s3, endpoint: 'http://127.0.0.1:9' }, limits: { retry: { attempts: 10, delayMs: 20, delayMsMax: 100, budget: 100 } } }).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ code: 'STORE_UNAVAILABLE', message: expect.stringMatching(/no answer from http:\/\/127\.0\.0\.1:9 \(ECONNREFUSED\)$/) });
-    expect(performance.now() - started).toBeLessThan(5000);
+    expect(performance.now() - started).toBeLessThan(20_000);
   });
 
   it('is a name or endpoint that holds credentials, which are not repeated', async () => {

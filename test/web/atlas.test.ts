@@ -46,7 +46,7 @@ beforeAll(async () => {
   }
   // A budget of a few rows, so that the tables are made from spilled buckets.
   atlas = await openAtlas(store, { cache: store, cacheBytes: 2 ** 20, recordsMax: 50, signal: NEVER, note: () => undefined });
-}, 180_000);
+});
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 /** Rows under a node, from the assignment and the parents alone. */
@@ -127,7 +127,7 @@ describe('the atlas', () => {
     expect(new Set(once.map(({ x, y }) => `${x} ${y}`)).size).toBe(once.length);
   });
 
-  it('foretells exactly what a draw with the saved overrides gives', { timeout: 120_000 }, async () => {
+  it('foretells exactly what a draw with the saved overrides gives', async () => {
     const draft = await openDraft(atlas, store);
     const top = tree.levels.length;
     const largest = [...tree.levels[top - 1]!.size.keys()].sort((a, b) => tree.levels[top - 1]!.size[b]! - tree.levels[top - 1]!.size[a]!)[0]!;
@@ -268,7 +268,7 @@ describe('the pages of the atlas', () => {
 });
 
 describe('hostile names', () => {
-  it('are inert on every page that shows them', { timeout: 120_000 }, async () => {
+  it('are inert on every page that shows them', async () => {
     const names = ['<script>alert(1)</script>', '"><img src=x onerror=alert(1)>', '\u202egpj.exe', '🦊'.repeat(30), `'${'a'.repeat(180)}`];
     const pool = join(folder, 'hostile', 'pool');
     await mkdir(pool, { recursive: true });

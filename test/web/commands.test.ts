@@ -13,7 +13,7 @@ let store: string;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'winnow-commands-'));
   ({ store } = await makeStore(folder, 200));
-}, 120_000);
+});
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 /** Starts a server, hands over its address, stops it as Ctrl-C does. */
@@ -30,7 +30,7 @@ async function serving(args: readonly string[], use: (url: string) => Promise<vo
 }
 
 describe('the commands', () => {
-  it('serve nobody off loopback without a token, and only whoever has it otherwise', { timeout: 150_000 }, async () => {
+  it('serve nobody off loopback without a token, and only whoever has it otherwise', async () => {
     const refused = await Promise.all(['atlas', 'serve'].map((verb) => winnow([verb, store, '--host', '0.0.0.0', '--port', '0'])));
     for (const ended of refused) expectOneSentence(ended, 2, /CONFIG_INVALID: Expected --token \(or WINNOW_TOKEN\) with --host 0\.0\.0\.0/);
     await serving(['atlas', store, '--host', '0.0.0.0', '--port', '0', '--token', TOKEN], async (url) => {
@@ -40,7 +40,7 @@ describe('the commands', () => {
     });
   });
 
-  it('serve batches and the live page from one server', { timeout: 150_000 }, async () => {
+  it('serve batches and the live page from one server', async () => {
     await serving(['serve', '--batches', store, '--port', '0'], async (url) => {
       expect(await (await fetch(`${url}/live`)).text()).toContain('>done<');
       expect(await (await fetch(`${url}/schema`)).json()).toMatchObject({ parts: [{ name: 'balanced' }, { name: 'around' }, { name: 'raw' }] });
@@ -49,7 +49,7 @@ describe('the commands', () => {
     });
   });
 
-  it('say what is missing', { timeout: 150_000 }, async () => {
+  it('say what is missing', async () => {
     const [nowhere, unfinished, short] = await Promise.all([winnow(['serve', join(folder, 'nowhere')]), winnow(['atlas', folder, '--cache', join(folder, 'cache')]), winnow(['atlas', store, '--port', '0', '--token', 'short'])]);
     expectOneSentence(nowhere!, 2, /INPUT_MISSING/);
     expectOneSentence(unfinished!, 2, /INPUT_MISSING: .*`winnow ingest` first/);

@@ -27,7 +27,7 @@ describe('the live log', () => {
     log.advance(30, true);
     log.advance(25);
     log.note('model at work');
-    await vi.waitFor(async () => expect(await readLive(store)).toMatchObject({ ...RUN, outcome: null, stages: [{ stage: 'embeddings', total: 100, done: 55, kept: 30, ended: null, note: 'model at work' }] }), { timeout: 10_000 });
+    await vi.waitFor(async () => expect(await readLive(store)).toMatchObject({ ...RUN, outcome: null, stages: [{ stage: 'embeddings', total: 100, done: 55, kept: 30, ended: null, note: 'model at work' }] }), { timeout: 60_000 });
     log.advance(45);
     log.end('100 images');
     log.begin('cluster', null, 'comparisons');
@@ -132,7 +132,7 @@ describe('the live state', () => {
     expect(await piece(Date.now())).toContain('no run yet');
     const log = createLiveLog(store, RUN, 10);
     log.begin('embeddings', 10, 'images');
-    await vi.waitFor(async () => expect(await piece(Date.now())).toContain('>running<'), { timeout: 10_000 });
+    await vi.waitFor(async () => expect(await piece(Date.now())).toContain('>running<'), { timeout: 60_000 });
     expect(await piece(Date.now() + 60_000)).toContain('no sign of life');
     await log.close('CONFIG_INVALID', 'Expected <b>that</b>');
     const ended = await piece(Date.now() + 60_000);

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { parse, stringify } from 'yaml';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { LOOKS, type Look, axeViolations, openChromium, screenshotPath, withoutChromium } from '../helpers/chromium.ts';
+import { LOOKS, type Look, PATIENCE_MS, axeViolations, openChromium, screenshotPath, withoutChromium } from '../helpers/chromium.ts';
 import { drawSmallRun } from '../helpers/small-run.ts';
 import { startWinnow } from '../helpers/winnow.ts';
 import { MADE, makeStore, serveLiveSite, serveSite } from './made-site.ts';
@@ -27,6 +27,7 @@ interface Open {
 
 async function open(browser: Browser, url: string, { width, scheme }: Look, options: { bypassCSP?: boolean } = {}): Promise<Open> {
   const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme: scheme, reducedMotion: 'reduce', ...options });
+  context.setDefaultTimeout(PATIENCE_MS);
   const faults: string[] = [];
   const page = await context.newPage();
   page.on('console', (message) => (message.type() === 'error' || message.type() === 'warning') && faults.push(`${message.type()}: ${message.text()}`));
@@ -54,14 +55,14 @@ describe.skipIf(why !== null)('the pages in a browser', () => {
     folder = mkdtempSync(join(tmpdir(), 'winnow-pages-'));
     const { store } = await makeStore(folder, 600);
     site = await serveSite(store);
-  }, 240_000);
+  });
   afterAll(async () => {
     await browser?.close();
     await site?.close();
     await rm(folder, { recursive: true, force: true });
   });
 
-  it.each(LOOKS)('are whole and without a fault at $width px, $scheme', { timeout: 120_000 }, async (look) => {
+  it.each(LOOKS)('are whole and without a fault at $width px, $scheme', async (look) => {
     const { page, context, faults } = await open(browser, `${site.url}/atlas`, look);
     for (const [name, path] of [['top', '/atlas'], ['node', '/atlas/node/5/0'], ['leaf', '/atlas/node/1/0'], ['image', '/atlas/image/7'], ['near', '/atlas/near/row/7'], ['by-hand', '/atlas/overrides'], ['live', '/live']] as const) {
       await page.goto(`${site.url}${path}`, { waitUntil: 'load' });
@@ -72,7 +73,7 @@ describe.skipIf(why !== null)('the pages in a browser', () => {
     await context.close();
   });
 
-  it.each(LOOKS.slice(0, 2))('have nothing that axe calls serious, $scheme', { timeout: 180_000 }, async (look) => {
+  it.each(LOOKS.slice(0, 2))('have nothing that axe calls serious, $scheme', async (look) => {
     const { page, context } = await open(browser, `${site.url}/atlas`, look, { bypassCSP: true });
     for (const path of ['/atlas', '/atlas/node/5/0', '/atlas/node/1/0', '/atlas/image/7', '/atlas/near/row/7', '/atlas/overrides', '/live', '/no-such-page']) {
       await page.goto(`${site.url}${path}`);
@@ -82,7 +83,7 @@ describe.skipIf(why !== null)('the pages in a browser', () => {
     await context.close();
   });
 
-  it('let the tree be walked three levels down by keyboard, without a shift of what is shown', { timeout: 60_000 }, async () => {
+  it('let the tree be walked three levels down by keyboard, without a shift of what is shown', async () => {
     const { page, context, faults } = await open(browser, `${site.url}/atlas`, LOOKS[0]!);
     for (let level = 5; level >= 3; level--) {
       const link = page.locator('.nodes h3 a').first();
@@ -109,7 +110,7 @@ describe.skipIf(why !== null)('the pages in a browser', () => {
     await context.close();
   });
 
-  it('find the like of a picture that is dropped', { timeout: 60_000 }, async () => {
+  it('find the like of a picture that is dropped', async () => {
     const concept = (await readdir(join(folder, 'pool'), { withFileTypes: true })).find((entry) => entry.isDirectory())!.name;
     const name = (await readdir(join(folder, 'pool', concept))).find((one) => one.endsWith('.jpg'))!;
     const { page, context, faults } = await open(browser, `${site.url}/atlas`, LOOKS[0]!);
@@ -130,7 +131,7 @@ describe.skipIf(why !== null)('the pages in a browser', () => {
     await context.close();
   });
 
-  it('show the quota change when a branch is excluded, and give the YAML to keep it', { timeout: 60_000 }, async () => {
+  it('show the quota change when a branch is excluded, and give the YAML to keep it', async () => {
     const { page, context, faults } = await open(browser, `${site.url}/atlas/node/5/0`, LOOKS[0]!);
     const quota = async (): Promise<string> => (await page.locator('dl.facts dd').nth(1).textContent()) ?? '';
     const before = await quota();
@@ -151,7 +152,7 @@ describe.skipIf(why !== null)('the pages in a browser', () => {
     await context.close();
   });
 
-  it('follow a run from its start to its end, and through a lost connection', { timeout: 240_000 }, async () => {
+  it('follow a run from its start to its end, and through a lost connection', async () => {
     const { recipePath } = await drawSmallRun(join(folder, 'followed'), 700, MADE);
     const recipe = parse(await readFile(recipePath, 'utf8')) as Record<string, unknown>;
     await writeFile(recipePath, stringify({ ...recipe, execution: { concurrency: 1, threads: 1 } }));
@@ -162,14 +163,14 @@ describe.skipIf(why !== null)('the pages in a browser', () => {
     await page.waitForSelector('text=no run yet');
     await page.waitForSelector('text=Connected');
     const running = startWinnow(['run', recipePath, '--store', store, '--quiet']);
-    await page.waitForSelector('#state .state.running', { timeout: 90_000 });
-    await page.waitForFunction(() => (globalThis as unknown as { document: { title: string } }).document.title.includes('%'), undefined, { timeout: 60_000 });
+    await page.waitForSelector('#state .state.running');
+    await page.waitForFunction(() => (globalThis as unknown as { document: { title: string } }).document.title.includes('%'));
     await page.screenshot({ path: await screenshotPath('pages-live-running'), fullPage: true });
     await live.close();
-    await page.waitForSelector('text=The connection is lost', { timeout: 30_000 });
+    await page.waitForSelector('text=The connection is lost');
     const again = await serveLiveSite(store, Number(new URL(live.url).port));
-    await page.waitForSelector('text=Connected', { timeout: 30_000 });
-    await page.waitForSelector('#state .state.done', { timeout: 120_000 });
+    await page.waitForSelector('text=Connected');
+    await page.waitForSelector('#state .state.done');
     expect((await running.ended).code).toBe(0);
     const stages = await page.locator('#stages tbody th').allTextContents();
     expect(stages).toEqual(expect.arrayContaining(['embeddings done', 'cluster done', 'shard done']));

@@ -37,7 +37,7 @@ function suspend(ms: number): void {
 
 const numbers = (from: number, to: number, more: Partial<OddPayload> = {}): OddPayload[] => Array.from({ length: to - from }, (_, i) => ({ number: from + i, ...more }));
 
-describe.skipIf(withoutRedis())('tasks over a queue', { timeout: 60_000 }, () => {
+describe.skipIf(withoutRedis())('tasks over a queue', () => {
   let redis: RedisServer;
   let worker: Program;
   const serve = (more: object = {}): Program => startWorker({ redis: redis.url, stages: [STAGE], concurrency: 2, lockMs: LOCK_MS, taskModules: [ODD_TASKS], ...more });
@@ -88,7 +88,7 @@ describe.skipIf(withoutRedis())('tasks over a queue', { timeout: 60_000 }, () =>
     await expect(executor.map(odd, payloads, 'scope')).rejects.toMatchObject({ code: 'INPUT_MALFORMED' });
     expect(await runsOf(folder)).toMatchObject({ 0: 2, 1: 2, 2: 1, 8: 2 });
     expect((await retry(redis.url, executor.run)).json).toEqual({ [STAGE]: 2 });
-    await expect.poll(() => runsOf(folder), { timeout: 10_000 }).toMatchObject({ 1: 3, 8: 3 });
+    await expect.poll(() => runsOf(folder)).toMatchObject({ 1: 3, 8: 3 });
     expect((await cancel(redis.url, executor.run)).text).toMatch(/cancelled/);
   });
 
@@ -96,19 +96,19 @@ describe.skipIf(withoutRedis())('tasks over a queue', { timeout: 60_000 }, () =>
     const { folder, executor } = await openQueueRun(redis.url);
     const ended = executor.map(odd, [{ number: 0, way: 'die' }, { number: 1, way: 'block', ms: 60_000 }, { number: 2 }], 'scope');
     ended.catch(() => undefined);
-    await expect.poll(() => runsOf(folder), { timeout: 20_000 }).toMatchObject({ 0: 2, 1: 1, 2: 1 });
+    await expect.poll(() => runsOf(folder)).toMatchObject({ 0: 2, 1: 1, 2: 1 });
     expect((await readStatus(redis.url)).runs.map(({ run }) => run)).toContain(executor.run);
     await cancel(redis.url, executor.run);
     await expect(ended).rejects.toMatchObject({ code: 'ABORTED', message: expect.stringContaining('cancelled') });
     await executor.close('ABORTED');
-    await expect.poll(async () => (await readStatus(redis.url)).stages.find(({ stage }) => stage === STAGE)!.active, { timeout: 10_000 }).toBe(0);
+    await expect.poll(async () => (await readStatus(redis.url)).stages.find(({ stage }) => stage === STAGE)!.active).toBe(0);
     expect((await readStatus(redis.url)).runs.map(({ run }) => run)).not.toContain(executor.run);
   });
 
   it.each(['lost', 'kept'] as const)('goes on when Redis is restarted, its data %s', async (data) => {
     const { folder, executor } = await openQueueRun(redis.url);
     const ended = executor.map(odd, numbers(0, 30, { way: 'rest', ms: 200 }), 'scope');
-    await expect.poll(async () => Object.keys(await runsOf(folder)).length, { timeout: 20_000 }).toBeGreaterThan(4);
+    await expect.poll(async () => Object.keys(await runsOf(folder)).length).toBeGreaterThan(4);
     await redis.restart(data);
     expect(await ended).toEqual(numbers(0, 30).map(({ number }) => 2 * number));
     expect((await readStatus(redis.url)).runs.map(({ run }) => run)).toContain(executor.run);
@@ -164,19 +164,19 @@ describe.skipIf(withoutRedis())('tasks over a queue', { timeout: 60_000 }, () =>
     await expect.poll(async () => (await embedding()).waiting).toBe(6);
     const other = serve({ stages: ['embed'], concurrency: 1, drainMs: 500 });
     expect(await early).toEqual([0, 2, 4, 6]);
-    await expect.poll(() => runsOf(second.folder), { timeout: 10_000 }).toEqual({ 0: 1 });
+    await expect.poll(() => runsOf(second.folder)).toEqual({ 0: 1 });
     expect((await workers(redis.url)).text).toMatch(/: embed; 1 at once; any; winnow 0\.1\.0/);
     const asked = performance.now();
     other.child.kill('SIGTERM');
     expect((await other.ended).code).toBe(0);
-    expect(performance.now() - asked).toBeLessThan(5_000);
+    expect(performance.now() - asked).toBeLessThan(30_000);
     expect(await embedding()).toMatchObject({ waiting: 2, active: 0, failed: 0 });
     second.stop.abort();
     await cancel(redis.url, second.executor.run);
 
     const third = await openQueueRun(redis.url);
     const begun = third.executor.map(odd, [{ number: 0, way: 'block', ms: 2_000 }], 'scope');
-    await expect.poll(() => runsOf(third.folder), { timeout: 10_000 }).toEqual({ 0: 1 });
+    await expect.poll(() => runsOf(third.folder)).toEqual({ 0: 1 });
     worker.child.kill('SIGTERM');
     expect((await worker.ended).code).toBe(0);
     expect(await begun).toEqual([0]);
@@ -186,7 +186,7 @@ describe.skipIf(withoutRedis())('tasks over a queue', { timeout: 60_000 }, () =>
   it('gives a killed worker\'s task to another', async () => {
     const { folder, executor } = await openQueueRun(redis.url);
     const ended = executor.map(odd, [{ number: 0, way: 'rest', ms: 1_500 }], 'scope');
-    await expect.poll(() => runsOf(folder), { timeout: 20_000 }).toEqual({ 0: 1 });
+    await expect.poll(() => runsOf(folder)).toEqual({ 0: 1 });
     await kill(worker);
     worker = serve();
     expect(await ended).toEqual([0]);
@@ -249,7 +249,7 @@ describe.skipIf(withoutRedis())('tasks over a queue', { timeout: 60_000 }, () =>
     await executor.close();
     await store.write('work/scope/attempt', Buffer.from('two'));
     const other = serve({ stages: ['shard'] });
-    await expect.poll(async () => (await readStatus(redis.url)).stages.find(({ stage }) => stage === 'shard'), { timeout: 20_000 }).toMatchObject({ waiting: 0, active: 0, failed: 0, done: 1 });
+    await expect.poll(async () => (await readStatus(redis.url)).stages.find(({ stage }) => stage === 'shard')).toMatchObject({ waiting: 0, active: 0, failed: 0, done: 1 });
     await kill(other);
     expect(await runsOf(folder)).toEqual({});
   });
@@ -262,7 +262,7 @@ describe.skipIf(withoutRedis())('tasks over a queue', { timeout: 60_000 }, () =>
 });
 
 describe.skipIf(withoutRedis())('a Redis with a password', () => {
-  it('refuses a wrong one; the right one is in nothing that is written; a worker ends when Redis does', { timeout: 60_000 }, async () => {
+  it('refuses a wrong one; the right one is in nothing that is written; a worker ends when Redis does', async () => {
     const locked = await startRedis([], 'hunter2');
     const worker = startWorker({ redis: locked.url, stages: [STAGE], taskModules: [ODD_TASKS], redisTimeoutMs: 1_500, drainMs: 500 });
     try {

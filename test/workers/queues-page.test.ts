@@ -50,7 +50,7 @@ describe.skipIf(withoutRedis())('the page of the queues', () => {
     expect(await metrics()).toMatch(/^winnow_queue_jobs\{stage="embed",state="waiting"\} 0$/m);
     const { executor, stop: stopRun } = await openQueueRun(redis.url);
     const waiting = executor.map(odd, [{ number: 1 }, { number: 2 }], 'depth');
-    await expect.poll(metrics, { timeout: 10_000 }).toMatch(/^winnow_queue_jobs\{stage="cluster",state="waiting"\} 2$/m);
+    await expect.poll(metrics).toMatch(/^winnow_queue_jobs\{stage="cluster",state="waiting"\} 2$/m);
     expect(await metrics()).toMatch(/^winnow_redis_up 1$/m);
     expect(await metrics()).toMatch(/^winnow_workers\{stage="cluster"\} 0$/m);
     expect(await (await fetch(`${url}/queues/api/queues?page=1`, { headers })).json()).toMatchObject({ queues: expect.arrayContaining([expect.objectContaining({ name: 'embed' })]) });

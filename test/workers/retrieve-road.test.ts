@@ -14,7 +14,7 @@ import { type RedisServer, startRedis, withoutRedis } from './redis-server.ts';
 /** Dimensions of the built-in descriptor, so that prompts lie in its space, if not in its meaning. */
 const D = 396;
 
-describe('retrieval in full, from the recipe to the shards', { timeout: 120_000 }, () => {
+describe('retrieval in full, from the recipe to the shards', () => {
   let small: SmallRun;
   let expected: Record<string, string>;
   const at = (store: string): string => join(small.folder, store);

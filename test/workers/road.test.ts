@@ -18,7 +18,7 @@ import { deliverTwice } from './twins.ts';
 
 const draws = randomStream(0, 'test', 'queue-road');
 
-describe.skipIf(withoutRedis())('the whole road over a queue', { timeout: 120_000 }, () => {
+describe.skipIf(withoutRedis())('the whole road over a queue', () => {
   let redis: RedisServer;
   let small: SmallRun;
   let expected: Record<string, string>;

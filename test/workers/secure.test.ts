@@ -27,7 +27,7 @@ function withoutOpenssl(): boolean {
   return absent;
 }
 
-describe.skipIf(withoutRedis() || withoutOpenssl())('a run behind passwords and TLS', { timeout: 120_000 }, () => {
+describe.skipIf(withoutRedis() || withoutOpenssl())('a run behind passwords and TLS', () => {
   const folder = mkdtempSync(join(tmpdir(), 'winnow-secure-'));
   const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')];
   let redis: RedisServer;
