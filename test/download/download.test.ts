@@ -15,12 +15,13 @@ import { picture, startWebServer } from './web-server.ts';
 
 const hashesOf = (folder: string): Promise<Record<string, string>> => storeHashes(join(folder, 'store'), ['downloads']);
 
-/** Answers `/<n>.jpg` with picture n, after a while that depends on n; numbers that 10 divides are not there. */
-async function startPictures(delayMs = 0) {
+/** Answers `/<n>.jpg` with picture n, after a while that depends on n, and once `held` is over for n; numbers that 10 divides are not there. */
+async function startPictures(delayMs = 0, held: (n: number) => Promise<void> = async () => undefined) {
   const pictures = await Promise.all(Array.from({ length: 60 }, (_, n) => picture(n)));
   return startWebServer((request, response) => {
     const n = Number(/(\d+)\.jpg/.exec(request.url!)?.[1]);
-    setTimeout(() => (n % 10 === 0 ? response.writeHead(404).end() : response.end(pictures[n % 60])), delayMs * ((n * 7) % 5));
+    const answer = (): void => void (n % 10 === 0 ? response.writeHead(404).end() : response.end(pictures[n % 60]));
+    setTimeout(() => void held(n).then(answer), delayMs * ((n * 7) % 5));
   });
 }
 
@@ -104,11 +105,14 @@ describe('what is done', () => {
   });
 
   it('stays when the run is killed: no URL of a finished block is asked for again, and the bytes are those of a whole run', async () => {
-    const server = await startPictures(20);
+    // What comes last is held back until both kills are over.
+    let release!: () => void;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    const server = await startPictures(20, async (n) => (n < 180 ? undefined : released));
     const folder = await temporaryFolder('download');
     const urls = Array.from({ length: 240 }, (_, n) => server.url(`/${n}.jpg`, `127.0.1.${1 + (n % 4)}`));
     await writeFile(join(folder, 'web.csv'), `url\n${urls.join('\n')}\n`);
-    const settings = impatient([server.port], { blockRows: 20, concurrency: 8, shardBytesMax: 20_000 });
+    const settings = impatient([server.port], { blockRows: 20, concurrency: 8, shardBytesMax: 20_000, headersTimeoutMs: 60_000, totalTimeoutMs: 60_000 });
     const pool = [{ name: 'web', urls: 'web.csv', column: 'url', download: settings }];
     await writeFile(join(folder, 'recipe.yaml'), JSON.stringify({ format: 'winnow-recipe/1', name: 'killed', pool }));
     const start = () => spawn(process.execPath, ['--import', import.meta.resolve('tsx'), new URL('../../src/cli.ts', import.meta.url).pathname, 'download', join(folder, 'recipe.yaml'), '--store', join(folder, 'store'), '--quiet'], { stdio: ['ignore', 'ignore', 'pipe'] });
@@ -118,6 +122,7 @@ describe('what is done', () => {
       child.kill('SIGKILL');
       await new Promise((resolve) => child.once('exit', resolve));
     }
+    release();
     const done = new Set(await finishedRows(join(folder, 'store')));
     const before = new Map(server.asked);
     expect(done.size).toBeGreaterThanOrEqual(80);
