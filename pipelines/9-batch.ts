@@ -1,7 +1,7 @@
 /** Stage 9, batch: `dataset/` → a stream of training batches for one rank. */
 import { z } from 'zod';
 import { BatchConfig } from '../src/batch/config.ts';
-import { type Feed, type FeedOptions, type FeedRequest, openFeed } from '../src/batch/feed.ts';
+import { type Feed, type FeedOptions, type FeedWish, openFeed } from '../src/batch/feed.ts';
 import type { Recipe } from '../src/config.ts';
 import { SILENT } from '../src/log.ts';
 import { mixParts } from '../src/mix/mix.ts';
@@ -13,8 +13,7 @@ export interface FeedSettings extends Partial<Omit<FeedOptions, 'batch' | 'mixtu
   readonly recipe?: Pick<Recipe, 'mix' | 'batch'> | null;
 }
 
-export interface BatchesOptions extends FeedSettings, Partial<FeedRequest> {
-  readonly steps: number;
+export interface BatchesOptions extends FeedSettings, FeedWish {
   readonly signal?: AbortSignal;
   /** Each piece is used up before the next is asked for: its memory is then used again. */
   readonly reuse?: boolean;

@@ -2,7 +2,7 @@
  * The noun of the batch stage: one training batch of one rank, what may be asked for, and the Arrow record batch that a
  * training loop reads. A batch is a pure function of (dataset, seed, batch size, step, rank, world size).
  */
-import type { Columns } from '../arrow/tables.ts';
+import type { Column, Columns } from '../arrow/tables.ts';
 import { WinnowError } from '../errors.ts';
 import type { CropSizes } from './config.ts';
 
@@ -71,7 +71,21 @@ export function placeInGroup(rank: number, worldSize: number, groups: readonly n
   return { group: 0, rank, size: worldSize };
 }
 
-/** Facts about a batch's images, in its order. */
+/** Columns of a batch, in their order, but for `image`, the bytes, which comes last. `derivedId` stands beside it only. */
+export const BATCH_COLUMNS = ['part', 'index', 'id', 'uri', 'source', 'path', 'offset', 'length', 'derivedId'] as const;
+export type BatchColumn = (typeof BATCH_COLUMNS)[number];
+
+/**
+ * @param names as a consumer lists them, with `image` for the bytes
+ * @throws {WinnowError} CONFIG_INVALID naming what is no column
+ */
+export function parseColumns(names: readonly string[]): { readonly columns: BatchColumn[]; readonly images: boolean } {
+  const unknown = names.find((name) => name !== 'image' && !(BATCH_COLUMNS as readonly string[]).includes(name));
+  if (unknown !== undefined) throw new WinnowError('CONFIG_INVALID', `Expected columns of a batch (${BATCH_COLUMNS.join(', ')}, image), got ${JSON.stringify(unknown.slice(0, 40))}`);
+  return { columns: BATCH_COLUMNS.filter((name) => names.includes(name)), images: names.includes('image') };
+}
+
+/** Facts about a batch's images, in its order; those that nobody asked for may be empty. */
 export interface BatchImages {
   readonly id: readonly string[];
   readonly uri: readonly string[];
@@ -87,25 +101,29 @@ export interface BatchImages {
 }
 
 /**
- * The columns of a batch: part, index, id, uri as the contract says, then where the bytes lie. The dictionary of `part`
- * is every part of the dataset in its order, the same in every batch, so a consumer may use the codes as they are. With
- * bytes, `image` comes last.
+ * The columns of a batch that are asked for: part, index, id, uri as the contract says, then where the bytes lie. The
+ * dictionary of `part` is every part of the dataset in its order, the same in every batch, so a consumer may use the codes
+ * as they are. With bytes, `image` comes last.
  */
-export function batchColumns(batch: Batch, parts: readonly string[], images: BatchImages): Columns {
-  const inTar = Uint8Array.from(images.offset, (offset) => (offset < 0 ? 0 : 1));
-  const place = (values: Float64Array): Columns[string] => ({ type: 'uint64', values: values.map((value) => Math.max(0, value)), valid: inTar });
-  return {
-    part: { type: 'dictionary', values: Array.from(batch.part, (part) => parts[part]!), dictionary: parts },
-    index: { type: 'uint64', values: batch.index },
-    id: { type: 'utf8', values: images.id },
-    uri: { type: 'utf8', values: images.uri },
-    source: { type: 'utf8', values: images.source },
-    path: { type: 'utf8', values: images.path },
-    offset: place(images.offset),
-    length: place(images.length),
-    ...(images.derivedId !== null && { derivedId: { type: 'utf8', values: images.derivedId } }),
-    ...(images.image !== null && { image: { type: 'binary', values: images.image } }),
+export function batchColumns(batch: Batch, parts: readonly string[], images: BatchImages, wanted: ReadonlySet<BatchColumn>): Columns {
+  const place = (values: Float64Array): Column => ({ type: 'uint64', values: values.map((value) => Math.max(0, value)), valid: Uint8Array.from(values, (value) => (value < 0 ? 0 : 1)) });
+  const column = (name: BatchColumn): Column => {
+    switch (name) {
+      case 'part':
+        return { type: 'dictionary', values: Array.from(batch.part, (part) => parts[part]!), dictionary: parts };
+      case 'index':
+        return { type: 'uint64', values: batch.index };
+      case 'offset':
+      case 'length':
+        return place(images[name]);
+      case 'derivedId':
+        return { type: 'utf8', values: images.derivedId! };
+      default:
+        return { type: 'utf8', values: images[name] };
+    }
   };
+  const names = BATCH_COLUMNS.filter((name) => wanted.has(name) && (name !== 'derivedId' || images.derivedId !== null));
+  return { ...Object.fromEntries(names.map((name) => [name, column(name)])), ...(images.image !== null && { image: { type: 'binary', values: images.image } }) };
 }
 
 /** What a batch's metadata tells beside the batch itself. */

@@ -8,9 +8,9 @@ import { WinnowError, throwIfAborted } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Mixture } from '../mix/mixture.ts';
 import { openDataset } from '../shard/read.ts';
-import type { DatasetManifest } from '../shard/shard.ts';
+import { type DatasetManifest, hasDerived } from '../shard/shard.ts';
 import type { Store } from '../store/store.ts';
-import { type BatchRequest, batchColumns, batchMetadata, checkBatchRequest, placeInGroup } from './batch.ts';
+import { BATCH_COLUMNS, type BatchColumn, type BatchRequest, batchColumns, batchMetadata, checkBatchRequest, parseColumns, placeInGroup } from './batch.ts';
 import { readStrata } from './clusters.ts';
 import type { BatchConfig, CropSizes } from './config.ts';
 import { createCrops } from './crops.ts';
@@ -27,12 +27,20 @@ import type { Strata } from './strata.ts';
 /** What a consumer asks for. */
 export interface FeedRequest extends BatchRequest {
   readonly seed: number;
+  /** What is told of each image; from a bucket each costs reads of its own. Default: all. */
+  readonly columns: readonly BatchColumn[];
   /** Draw from this part alone; null: from the mixture. */
   readonly part: string | null;
   /** Add the encoded bytes of each image. */
   readonly images: boolean;
   /** Fail on an image whose bytes cannot be had, where another is put in its place otherwise. */
   readonly strict: boolean;
+}
+
+/** A request that may leave out all but the steps. Columns go by name; `image` among them asks for the bytes. */
+export interface FeedWish extends Partial<Omit<FeedRequest, 'columns'>> {
+  readonly steps: number;
+  readonly columns?: readonly string[];
 }
 
 export interface FeedOptions {
@@ -70,7 +78,7 @@ export interface Feed {
   readonly defaults: Pick<FeedRequest, 'batchSize' | 'seed' | 'groups' | 'worldSize'> & Pick<BatchConfig, 'compose' | 'level' | 'crops'>;
   readonly counts: Readonly<FeedCounts>;
   /** Fills in what is left out, from the dataset and its recipe, and checks all. @throws {WinnowError} CONFIG_INVALID */
-  resolve(wanted: Partial<FeedRequest> & Pick<FeedRequest, 'steps'>): FeedRequest;
+  resolve(wanted: FeedWish): FeedRequest;
   /** Bytes that the largest batch of a request is likely to take. */
   estimateBytes(request: FeedRequest): number;
   /**
@@ -91,7 +99,8 @@ export async function openFeed(store: Store, options: FeedOptions): Promise<Feed
   const mixture = options.mixture ?? manifest.mixture;
   const limiter = createLimiter(options.readsAtOnce);
   const reader = createImageReader({ store, locations, limiter, cacheBytes: options.cacheBytes, verify: options.verify });
-  const source = createImageSource(manifest, createRowReader(store, createLimiter(options.readsAtOnce), options.cacheBytes), reader, log);
+  const rows = createRowReader(store, createLimiter(options.readsAtOnce), options.cacheBytes);
+  const source = createImageSource(manifest, { rows, reader, verify: options.verify, log });
   const counts: FeedCounts = { batches: 0, rows: 0, imageBytes: 0, substituted: 0 };
   const active = new Set<Promise<unknown>>();
   const ending = new AbortController();
@@ -100,12 +109,16 @@ export async function openFeed(store: Store, options: FeedOptions): Promise<Feed
   const groups = config.groups ?? [];
   const { compose = 'plain', level, crops } = config;
   const defaults = { batchSize: config.size, seed: manifest.seed, groups, worldSize: groups.reduce((sum, size) => sum + size, 0) || 1, compose, level, crops };
-  const resolve = (wanted: Partial<FeedRequest> & Pick<FeedRequest, 'steps'>): FeedRequest => {
+  const resolve = (wanted: FeedWish): FeedRequest => {
     const groups = wanted.groups ?? defaults.groups;
     const worldSize = wanted.worldSize ?? (groups.reduce((sum, size) => sum + size, 0) || 1);
-    const { fromStep = 0, every = 1, rank = 0, batchSize = defaults.batchSize, seed = defaults.seed, part = null, images = false, strict = false, steps } = wanted;
-    const request = { fromStep, steps, every, rank, worldSize, batchSize, groups, seed, part, images, strict };
+    const { fromStep = 0, every = 1, rank = 0, batchSize = defaults.batchSize, seed = defaults.seed, part = null, strict = false, steps } = wanted;
+    const named = wanted.columns === undefined ? { columns: BATCH_COLUMNS, images: false } : parseColumns(wanted.columns);
+    const images = named.images || (wanted.images ?? false);
+    const columns = named.columns.filter((name) => name !== 'derivedId' || (images && hasDerived(manifest)));
+    const request = { fromStep, steps, every, rank, worldSize, batchSize, groups, seed, columns, part, images, strict };
     checkBatchRequest(request, STEPS_MAX);
+    if (columns.length === 0 && !images) throw new WinnowError('CONFIG_INVALID', 'Expected a batch of one column at least, got none');
     const names = manifest.parts.map(({ name }) => name);
     if (part !== null && !names.includes(part)) throw new WinnowError('CONFIG_INVALID', `Expected a part of the dataset (${names.join(', ')}), got "${part}"`);
     return request;
@@ -151,13 +164,14 @@ interface Making {
 
 async function makeBatch(step: number, request: FeedRequest, { sampler, source, crops, counts, slabs, signal }: Making): Promise<MadeBatch> {
   const { rank, worldSize, groups, batchSize, images } = request;
+  const wanted = new Set(request.columns);
   const place = placeInGroup(rank, worldSize, groups);
-  const { batch, facts, substituted, slabs: taken } = await source.fill(sampler.batch(step, place.rank, place.size), request, slabs, signal);
+  const { batch, facts, substituted, slabs: taken } = await source.fill(sampler.batch(step, place.rank, place.size), { ...request, columns: wanted }, slabs, signal);
   counts.batches += 1;
   counts.rows += batch.index.length;
   counts.substituted += substituted;
   for (const image of facts.image ?? []) counts.imageBytes += image.byteLength;
-  const columns = batchColumns(batch, source.names, facts.image === null ? facts : { ...facts, image: facts.image.map(() => NOTHING) });
+  const columns = batchColumns(batch, source.names, facts.image === null ? facts : { ...facts, image: facts.image.map(() => NOTHING) }, wanted);
   const notes = { crops, place: groups.length > 0 ? place : null, batchSize, substituted: images ? substituted : null };
   return { images: facts.image, slabs: taken, columns, metadata: batchMetadata({ ...batch, rank, worldSize }, notes) };
 }

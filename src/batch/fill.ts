@@ -8,9 +8,10 @@ import type { Log } from '../log.ts';
 import { randomStream } from '../random.ts';
 import { type WritableRows, copyRow } from '../shard/read.ts';
 import { type DatasetManifest, hasDerived } from '../shard/shard.ts';
-import type { Batch, BatchImages } from './batch.ts';
+import type { Batch, BatchColumn, BatchImages } from './batch.ts';
 import type { ImageReader, RowPlace } from './images.ts';
-import type { RowFacts, RowReader } from './rows.ts';
+import type { Sum } from './read-pool.ts';
+import type { RowColumn, RowFacts, RowReader, RowsWanted } from './rows.ts';
 import { NO_SLABS, type Slabs } from './slabs.ts';
 
 export interface ImageSource {
@@ -33,6 +34,8 @@ export interface Filled {
 }
 
 export interface FillOptions {
+  /** Of the facts, those alone are read that are asked for. */
+  readonly columns: ReadonlySet<BatchColumn>;
   readonly images: boolean;
   readonly strict: boolean;
   readonly seed: number;
@@ -45,24 +48,34 @@ const TOLD_MAX = 1000;
 /** Bytes of an image before any was read, where shards do not tell. */
 const GUESSED_BYTES = 131_072;
 
-/** @param reader reads images; opens nothing when no bytes are asked for */
-export function createImageSource(manifest: DatasetManifest, rows: RowReader, reader: ImageReader, log: Log): ImageSource {
+export interface ImageSourceOptions {
+  readonly rows: RowReader;
+  /** Opens nothing when no bytes are asked for. */
+  readonly reader: ImageReader;
+  /** What `reader` checks images by. */
+  readonly verify: Sum;
+  readonly log: Log;
+}
+
+/** Images of a dataset. */
+export function createImageSource(manifest: DatasetManifest, { rows, reader, verify, log }: ImageSourceOptions): ImageSource {
   const names = manifest.parts.map(({ name }) => name);
   const shards = manifest.parts.flatMap((part) => part.shards);
   const hasBytes = (manifest.config as { withBytes?: boolean } | null)?.withBytes === true;
   const isDerived = hasDerived(manifest);
   let images = hasBytes ? shards.reduce((sum, { rowCount }) => sum + rowCount, 0) : 1;
   let sizeBytes = hasBytes ? shards.reduce((sum, { bytes }) => sum + bytes, 0) : GUESSED_BYTES;
-  const replace = async (part: number, index: number, seed: number, why: string, signal: AbortSignal): Promise<{ index: number; facts: RowFacts; bytes: Uint8Array }> => {
+  const replace = async (part: number, index: number, { seed, wanted, why }: { seed: number; wanted: RowsWanted; why: string }, signal: AbortSignal): Promise<{ index: number; facts: RowFacts; bytes: Uint8Array }> => {
     const draws = randomStream(seed, 'batch', 'substitute', names[part]!);
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const other = draws.below(index * ATTEMPTS + attempt, manifest.parts[part]!.rows);
-      const facts = await rows.read(manifest.parts[part]!, [other]);
+      const facts = await rows.read(manifest.parts[part]!, [other], wanted);
       const { images: [bytes] } = await reader.read([{ facts, at: 0 }], NO_SLABS, signal);
       if (bytes instanceof Uint8Array) return { index: other, facts, bytes };
     }
     throw new WinnowError('INPUT_MISSING', `Expected an image of part "${names[part]}" that can be read in place of row ${index} (${why}), got none in ${ATTEMPTS} tries`, { details: { part: names[part], index } });
   };
+  const uriOf = async (part: number, index: number): Promise<string> => (await rows.read(manifest.parts[part]!, [index], { columns: new Set(['uri']), images: null })).uri[0]!;
   const told = new Set<string>();
   /** An image comes again with every pass: it is told of once, and not of more than can be read. */
   const isNews = (part: number, index: number): boolean => told.size < TOLD_MAX && told.size < told.add(`${part} ${index}`).size;
@@ -70,18 +83,22 @@ export function createImageSource(manifest: DatasetManifest, rows: RowReader, re
     names,
     meanBytes: () => Math.ceil(sizeBytes / Math.max(1, images)),
     fill: async (batch, options, slabs, signal) => {
-      const { places, facts } = await readFacts(batch, manifest, rows);
+      const wanted: RowsWanted = { columns: rowColumns(options.columns), images: options.images ? verify : null };
+      const { places, facts } = await readFacts(batch, manifest, rows, wanted);
       if (!options.images) return { batch, facts: { ...facts, derivedId: null, image: null }, substituted: 0, slabs: [] };
       const index = batch.index.slice();
       const read = await reader.read(places, slabs, signal);
       const image = new Array<Uint8Array>(index.length);
       let substituted = 0;
       const substitute = async (i: number, fault: string): Promise<void> => {
-        const uri = facts.uri[i]!;
         const [part, row] = [batch.part[i]!, index[i]!];
-        if (options.strict) throw new WinnowError('INPUT_MISSING', `Expected the bytes of ${uri} (row ${row} of part "${names[part]}"), could not have them: ${fault}`, { details: { uri, step: batch.step } });
-        const other = await replace(part, row, options.seed, fault, signal);
-        if (isNews(part, row)) log.warn({ stage: 'batch', step: batch.step, uri, instead: other.facts.uri[0] }, `batch: ${uri} could not be read (${fault}); ${other.facts.uri[0]} is in its place`);
+        const uri = options.strict ? await uriOf(part, row) : null;
+        if (uri !== null) throw new WinnowError('INPUT_MISSING', `Expected the bytes of ${uri} (row ${row} of part "${names[part]}"), could not have them: ${fault}`, { details: { uri, step: batch.step } });
+        const other = await replace(part, row, { seed: options.seed, wanted, why: fault }, signal);
+        if (isNews(part, row)) {
+          const [named, instead] = [await uriOf(part, row), await uriOf(part, other.index)];
+          log.warn({ stage: 'batch', step: batch.step, uri: named, instead }, `batch: ${named} could not be read (${fault}); ${instead} is in its place`);
+        }
         substituted++;
         index[i] = other.index;
         copyRow(other.facts, 0, facts, i);
@@ -100,8 +117,13 @@ export function createImageSource(manifest: DatasetManifest, rows: RowReader, re
   };
 }
 
+/** The columns of a batch that lie in shards. */
+function rowColumns(columns: ReadonlySet<BatchColumn>): ReadonlySet<RowColumn> {
+  return new Set(Array.from(columns).filter((name): name is RowColumn => name !== 'part' && name !== 'index'));
+}
+
 /** Reads facts part by part and puts them back in the batch's order; `places` says where each lies. */
-async function readFacts({ part, index }: Batch, { parts }: DatasetManifest, rows: RowReader): Promise<{ places: RowPlace[]; facts: WritableRows }> {
+async function readFacts({ part, index }: Batch, { parts }: DatasetManifest, rows: RowReader, wanted: RowsWanted): Promise<{ places: RowPlace[]; facts: WritableRows }> {
   const n = part.length;
   const facts: WritableRows = { id: new Array<string>(n), uri: new Array<string>(n), source: new Array<string>(n), path: new Array<string>(n), offset: new Float64Array(n), length: new Float64Array(n), derivedId: new Array<string | null>(n) };
   const places = new Array<RowPlace>(n);
@@ -110,7 +132,7 @@ async function readFacts({ part, index }: Batch, { parts }: DatasetManifest, row
     parts.map(async (one, p) => {
       const own = some.filter((slot) => part[slot] === p);
       if (own.length === 0) return;
-      const read = await rows.read(one, own.map((slot) => index[slot]!));
+      const read = await rows.read(one, own.map((slot) => index[slot]!), wanted);
       own.forEach((slot, at) => {
         places[slot] = { facts: read, at };
         copyRow(read, at, facts, slot);

@@ -73,8 +73,8 @@ export function createImageReader({ store, locations, limiter, cacheBytes, verif
     return { fault: read.status === 'unreadable' ? read.reason : `it has ${read.sizeBytes} bytes` };
   };
   const readOne = async ({ facts, at }: RowPlace, signal: AbortSignal): Promise<ImageFound> => {
-    const id = bytesId(facts, at);
-    const held = cache.find(id);
+    const key = keyOf(facts, at);
+    const held = cache.find(key);
     if (held !== undefined) return held;
     throwIfAborted(signal);
     return limiter(async () => {
@@ -82,8 +82,8 @@ export function createImageReader({ store, locations, limiter, cacheBytes, verif
       const stored = facts.stored[at];
       const found = await (stored ? readStored(stored) : readListed(facts, at));
       if (!(found instanceof Uint8Array)) return found;
-      if (!isAsWritten(found, verify, id, facts.crc32[at]!)) return { fault: changed(facts, at) };
-      cache.keep(id, found);
+      if (!isAsWritten(found, verify, bytesId(facts, at), facts.crc32[at]!)) return { fault: changed(facts, at) };
+      cache.keep(key, found);
       return found;
     });
   };
@@ -178,21 +178,27 @@ function bytesId({ id, derivedId }: RowFacts, i: number): string {
   return derivedId[i] ?? id[i]!;
 }
 
-/** Bytes by what they hash to, the least recently used dropped first. Equal ids are equal bytes. */
-function createByteCache(sizeBytesMax: number): { find(id: string): Uint8Array | undefined; keep(id: string, bytes: Uint8Array): void } {
+/** What bytes are kept under: their place in a shard, whose ids need not be read, else what they hash to. */
+function keyOf(facts: RowFacts, at: number): string {
+  const stored = facts.stored[at];
+  return stored ? `${stored.key} ${stored.offset}` : bytesId(facts, at);
+}
+
+/** Bytes by key, the least recently used dropped first. */
+function createByteCache(sizeBytesMax: number): { find(key: string): Uint8Array | undefined; keep(key: string, bytes: Uint8Array): void } {
   const held = new Map<string, Uint8Array>();
   let total = 0;
   return {
-    find: (id) => {
-      const bytes = held.get(id);
+    find: (key) => {
+      const bytes = held.get(key);
       if (bytes === undefined) return undefined;
-      held.delete(id);
-      held.set(id, bytes);
+      held.delete(key);
+      held.set(key, bytes);
       return bytes;
     },
-    keep: (id, bytes) => {
-      if (bytes.byteLength > sizeBytesMax || held.has(id)) return;
-      held.set(id, bytes);
+    keep: (key, bytes) => {
+      if (bytes.byteLength > sizeBytesMax || held.has(key)) return;
+      held.set(key, bytes);
       total += bytes.byteLength;
       for (const [oldest, { byteLength }] of held) {
         if (total <= sizeBytesMax) break;

@@ -3,6 +3,7 @@
  * each. A shard's size is checked against the manifest, and the hash of a small one; that larger ones are as written is
  * checked image by image, by CRC-32 or by id.
  */
+import { isAbsolute } from 'node:path';
 import { type ColumnLayout, type TableLayout, readTableLayout } from '../arrow/layout.ts';
 import { WinnowError } from '../errors.ts';
 import { type Part, readPart } from '../run/manifest.ts';
@@ -11,8 +12,9 @@ import type { DatasetPart } from '../shard/shard.ts';
 import type { Store } from '../store/store.ts';
 import type { Limiter } from './limiter.ts';
 import { type FileSpan, createPages } from './pages.ts';
+import type { Sum } from './read-pool.ts';
 
-/** Facts of some rows, in the order asked for. */
+/** Facts of some rows, in the order asked for. What was not wanted is an empty text, −1 or null. */
 export interface RowFacts extends DatasetRows {
   /** Where the shard has the image itself; null in shards without bytes. */
   readonly stored: readonly (FileSpan | null)[];
@@ -20,11 +22,22 @@ export interface RowFacts extends DatasetRows {
   readonly crc32: readonly (number | null)[];
 }
 
-export interface RowReader {
-  /** @param indices rows of the part, repeats allowed. @throws {WinnowError} CHECKSUM_MISMATCH when a shard is not as written, INPUT_MISSING */
-  read(part: DatasetPart, indices: ArrayLike<number>): Promise<RowFacts>;
+export type RowColumn = keyof DatasetRows;
+
+/** What is to be read of rows. Each column lies elsewhere in its shard: from a bucket, what is not read is not paid for. */
+export interface RowsWanted {
+  readonly columns: ReadonlySet<RowColumn>;
+  /** What the images, which are read next, will be checked by; null: no images are. What that takes is read too. */
+  readonly images: Sum | null;
 }
 
+export interface RowReader {
+  /** @param indices rows of the part, repeats allowed. @throws {WinnowError} CHECKSUM_MISMATCH when a shard is not as written, INPUT_MISSING */
+  read(part: DatasetPart, indices: ArrayLike<number>, wanted: RowsWanted): Promise<RowFacts>;
+}
+
+/** Of stores that are far away: 64 KiB come sooner than a second answer does. */
+const GAP_PAGES = 4;
 /** Shards up to this size are read whole and checked by hash when they are opened. */
 const HASHED_BYTES_MAX = 2 ** 20;
 /** Layouts of shards that are kept, about 2 KB each. */
@@ -32,7 +45,8 @@ const LAYOUTS_KEPT = 32_768;
 
 /** @param cacheBytes bytes of tables kept in memory */
 export function createRowReader(store: Store, limiter: Limiter, cacheBytes: number): RowReader {
-  const pages = createPages(store, limiter, cacheBytes);
+  // Reads of another machine take their time whatever they bring.
+  const pages = createPages(store, limiter, cacheBytes, { gapPages: isAbsolute(store.uri) ? 0 : GAP_PAGES });
   const shards = new Map<string, Promise<OpenShard>>();
   const open = (shard: Part): Promise<OpenShard> => {
     const known = shards.get(shard.path);
@@ -44,22 +58,22 @@ export function createRowReader(store: Store, limiter: Limiter, cacheBytes: numb
     return opening;
   };
   return {
-    read: async (part, indices) => {
+    read: async (part, indices, wanted) => {
       const n = indices.length;
       const parts = Array.from(indices, (index) => shardOf(part, index));
-      const opened = await openAll(parts, open);
+      const opened = await openAll(parts, async (shard) => pick(await open(shard), wanted));
       const rows = parts.map(({ firstRow }, i) => indices[i]! - firstRow);
       // One fetch finds where the texts lie and reads the numbers, a second reads the texts.
       const fixed = await pages.fetch(opened.flatMap((shard, i) => fixedSpans(shard, rows[i]!)));
       const texts = await pages.fetch(opened.flatMap((shard, i) => textSpans(shard, fixed, i * FIXED)));
       const text = (t: number): string[] => rows.map((_, i) => TEXT.decode(texts[i * FETCHED + t]!));
-      const number = (f: number): Float64Array => Float64Array.from(rows, (row, i) => (hasBit(fixed[i * FIXED + VALIDITY]!, row & 7) ? uint64(fixed[i * FIXED + f]!) : -1));
-      const derived = (i: number): string | null => (opened[i]!.derivedId === null ? null : TEXT.decode(texts[i * FETCHED + DERIVED_TEXT]!) || null); // a null has no bytes
+      const number = (f: number): Float64Array => Float64Array.from(rows, (row, i) => (fixed[i * FIXED + f]!.length > 0 && hasBit(fixed[i * FIXED + VALIDITY]!, row & 7) ? uint64(fixed[i * FIXED + f]!) : -1));
+      const derived = (i: number): string | null => TEXT.decode(texts[i * FETCHED + DERIVED_TEXT]!) || null; // a null has no bytes
       return {
         id: text(0),
         uri: text(1),
         path: text(2),
-        source: opened.map(({ source }, i) => source.dictionary![int32(fixed[i * FIXED + SOURCE]!, 0)]!),
+        source: opened.map(({ source }, i) => (source === null ? '' : source.dictionary![int32(fixed[i * FIXED + SOURCE]!, 0)]!)),
         offset: number(OFFSET),
         length: number(LENGTH),
         derivedId: Array.from({ length: n }, (_, i) => derived(i)),
@@ -71,18 +85,26 @@ export function createRowReader(store: Store, limiter: Limiter, cacheBytes: numb
 }
 
 /** Where the columns of a shard lie that batches are made of. */
-interface OpenShard {
+interface OpenShard extends Record<RowColumn, ColumnLayout | null> {
   readonly shard: Part;
-  readonly id: ColumnLayout;
-  readonly uri: ColumnLayout;
-  readonly path: ColumnLayout;
-  readonly source: ColumnLayout;
-  readonly offset: ColumnLayout;
-  readonly length: ColumnLayout;
   /** Null in shards without. */
   readonly image: ColumnLayout | null;
   readonly derivedId: ColumnLayout | null;
   readonly crc32: ColumnLayout | null;
+}
+
+/** The shard with those columns alone that are wanted, or that reading and checking the image takes. */
+function pick(shard: OpenShard, { columns, images }: RowsWanted): OpenShard {
+  const isStored = images !== null && shard.image !== null;
+  const isListed = images !== null && shard.image === null;
+  const isHashed = isStored && (images === 'sha256' || (images === 'crc32' && shard.crc32 === null));
+  const one = (name: RowColumn, isNeeded: boolean): ColumnLayout | null => (isNeeded || columns.has(name) ? shard[name] : null);
+  return {
+    shard: shard.shard,
+    ...{ id: one('id', isListed || isHashed), uri: one('uri', false), path: one('path', isListed), source: one('source', isListed) },
+    ...{ offset: one('offset', isListed), length: one('length', isListed), derivedId: one('derivedId', isStored) },
+    ...{ image: isStored ? shard.image : null, crc32: isStored && images === 'crc32' ? shard.crc32 : null },
+  };
 }
 
 /** Each shard once: a batch has many rows of few, or few rows of many. */
@@ -108,24 +130,19 @@ const FETCHED = 4;
 function fixedSpans({ shard, id, uri, path, source, offset, length, image, derivedId, crc32 }: OpenShard, row: number): FileSpan[] {
   const span = (at: number, bytes: number): FileSpan => ({ key: shard.path, sizeBytes: shard.bytes, offset: at, length: bytes });
   const ends = (column: ColumnLayout | null): FileSpan => (column === null ? span(0, 0) : span(column.offsets!.offset + 4 * row, 8));
+  const value = (column: ColumnLayout | null, bytes: number): FileSpan => (column === null ? span(0, 0) : span(column.values.offset + bytes * row, bytes));
+  const bits = (offset ?? length)?.validity ?? null; // both are null where the image is a whole file
   return [
-    ends(id),
-    ends(uri),
-    ends(path),
-    span(source.values.offset + 4 * row, 4),
-    span(offset.values.offset + 8 * row, 8),
-    span(length.values.offset + 8 * row, 8),
-    offset.validity === null ? span(0, 0) : span(offset.validity.offset + (row >> 3), 1),
-    ends(image),
-    ends(derivedId),
-    crc32 === null ? span(0, 0) : span(crc32.values.offset + 4 * row, 4),
+    ...[ends(id), ends(uri), ends(path)],
+    ...[value(source, 4), value(offset, 8), value(length, 8), bits === null ? span(0, 0) : span(bits.offset + (row >> 3), 1)],
+    ...[ends(image), ends(derivedId), value(crc32, 4)],
   ];
 }
 
 /** @param first of the row's run in `fixed` */
 function textSpans(shard: OpenShard, fixed: readonly Uint8Array[], first: number): FileSpan[] {
-  const derived = shard.derivedId === null ? { key: shard.shard.path, sizeBytes: shard.shard.bytes, offset: 0, length: 0 } : textSpan(shard, shard.derivedId, fixed[first + DERIVED]!);
-  return [textSpan(shard, shard.id, fixed[first]!), textSpan(shard, shard.uri, fixed[first + 1]!), textSpan(shard, shard.path, fixed[first + 2]!), derived];
+  const one = (column: ColumnLayout | null, at: number): FileSpan => (column === null ? { key: shard.shard.path, sizeBytes: shard.shard.bytes, offset: 0, length: 0 } : textSpan(shard, column, fixed[first + at]!));
+  return [one(shard.id, 0), one(shard.uri, 1), one(shard.path, 2), one(shard.derivedId, DERIVED)];
 }
 
 /** @param ends offsets of the row's first byte and of the byte after its last */

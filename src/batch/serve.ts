@@ -10,7 +10,7 @@ import { WinnowError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { hasDerived } from '../shard/shard.ts';
 import { type Load, createFeedMetrics, createLoad } from './feed-metrics.ts';
-import type { Feed, FeedRequest } from './feed.ts';
+import type { Feed, FeedWish } from './feed.ts';
 
 export interface ServeOptions extends FeedLimits {
   readonly host: string;
@@ -120,18 +120,19 @@ async function* countBytes(first: IteratorResult<Uint8Array>, chunks: AsyncItera
 const NUMBERS = { step: 'fromStep', steps: 'steps', every: 'every', rank: 'rank', worldSize: 'worldSize', batchSize: 'batchSize', seed: 'seed' } as const;
 const FLAGS = { images: 'images', strict: 'strict' } as const;
 
-function parseQuery(query: Readonly<Record<string, unknown>>): Partial<FeedRequest> & { steps: number } {
-  const wanted: Record<string, unknown> = { steps: 1 };
+function parseQuery(query: Readonly<Record<string, unknown>>): FeedWish {
+  const wanted: Record<string, unknown> & { steps: number } = { steps: 1 };
   for (const [key, value] of Object.entries(query)) {
     if (typeof value !== 'string') throw new WinnowError('CONFIG_INVALID', `Expected ${key} once in the query, got it ${Array.isArray(value) ? value.length : 0} times`);
     if (key in NUMBERS) wanted[NUMBERS[key as keyof typeof NUMBERS]] = parseNumber(key, value);
     else if (key in FLAGS) wanted[FLAGS[key as keyof typeof FLAGS]] = parseFlag(key, value);
     else if (key === 'groups') wanted['groups'] = value.split(',').map((size) => parseNumber('groups', size));
+    else if (key === 'columns') wanted['columns'] = value.split(',');
     else if (key === 'part') wanted['part'] = value;
-    else throw new WinnowError('CONFIG_INVALID', `Expected the query to have ${[...Object.keys(NUMBERS), ...Object.keys(FLAGS), 'groups', 'part'].join(', ')}, got ${key}`);
+    else throw new WinnowError('CONFIG_INVALID', `Expected the query to have ${[...Object.keys(NUMBERS), ...Object.keys(FLAGS), 'groups', 'columns', 'part'].join(', ')}, got ${key}`);
   }
   if (wanted['seed'] !== undefined && !Number.isSafeInteger(wanted['seed'])) throw new WinnowError('CONFIG_INVALID', `Expected seed to be an integer of at most 53 bits, got ${wanted['seed']}`);
-  return wanted as Partial<FeedRequest> & { steps: number };
+  return wanted;
 }
 
 function parseNumber(key: string, value: string): number {

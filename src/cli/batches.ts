@@ -27,6 +27,7 @@ export interface BatchesFlags extends FeedFlags {
   readonly seed?: number;
   readonly part?: string;
   readonly groups?: readonly number[];
+  readonly columns?: readonly string[];
   readonly withImages?: boolean;
   readonly strict?: boolean;
 }
@@ -41,9 +42,9 @@ export interface ServeFlags extends FeedFlags {
 
 /** Chunks of one Arrow IPC stream, each used up before the next is asked for. @throws {WinnowError} CONFIG_INVALID, INPUT_MISSING, ABORTED */
 export async function* streamBatches(store: string, flags: BatchesFlags, log: Log, signal: AbortSignal): AsyncIterable<Uint8Array> {
-  const { withImages = false, strict = false, part = null, worldSize, groups, ...rest } = flags;
+  const { withImages = false, strict = false, part = null, worldSize, groups, columns, ...rest } = flags;
   const opened = await openStoreToRead(store);
-  yield* batches(opened, { ...rest, ...(worldSize !== undefined && { worldSize }), ...(groups !== undefined && { groups }), part, images: withImages, strict, ...(await feedSettings(store, flags, log)), signal, reuse: true });
+  yield* batches(opened, { ...rest, ...(worldSize !== undefined && { worldSize }), ...(groups !== undefined && { groups }), ...(columns !== undefined && { columns }), part, images: withImages, strict, ...(await feedSettings(store, flags, log)), signal, reuse: true });
 }
 
 /** Serves the feed alone until `signal` is aborted. @param onReady is told the address */

@@ -47,8 +47,8 @@ export async function openAtlas(store: Store, options: AtlasOptions): Promise<At
   const counts = await findTables(store, { clusters, embeddings, start: start[0]! }, options);
   const limiter = createLimiter(16);
   // A page of 4 KiB holds a few vectors; rows of a cluster lie all over the tables.
-  const pages = createPages(store, limiter, options.cacheBytes, 4096);
-  const cached = createPages(options.cache, limiter, options.cacheBytes / 4, 4096);
+  const pages = createPages(store, limiter, options.cacheBytes, { pageBytes: 4096 });
+  const cached = createPages(options.cache, limiter, options.cacheBytes / 4, { pageBytes: 4096 });
   const prefix = prefixOf(clusters);
   return {
     store, tree, children, start,

@@ -47,6 +47,31 @@ describe('the feed of a dataset in a bucket', () => {
     expect(Buffer.compare(await read(bucket, 12, settings), await read(disk, 12))).toBe(0);
   });
 
+  it('costs an image two reads where its place alone is wanted, and few more with all that is told of it', async () => {
+    // Each column of this shard is longer than what is read with a neighbour.
+    const toy = exampleToy(8000);
+    const { store: disk } = await buildDataset(await temporaryFolder(), { shard: { rows: 100_000, withBytes: true } }, { ...toy, pool: toy.pool.map((image) => ({ ...image, inTar: true })), partRows: { images: 8000, embeddings: 8000, assignment: 8000, selections: 100_000 } });
+    const bucket = await openS3Store(`s3://${server.bucket}/${server.prefix()}`, { s3: server.s3 });
+    for await (const { key } of disk.list('dataset/')) await bucket.write(key, await disk.read(key));
+    let reads = 0;
+    const counted: Store = {
+      ...bucket,
+      read: (key, range) => {
+        reads++;
+        return bucket.read(key, range);
+      },
+    };
+    for (const [columns, most] of [[['index', 'image'], 2], [['index', 'id', 'image'], 4], [['part', 'index', 'id', 'uri', 'source', 'path', 'offset', 'length', 'image'], 9]] as const) {
+      const feed = await openToyFeed(counted, { ahead: 0 });
+      const step = (fromStep: number): Promise<Uint8Array> => collect(feed.stream(feed.resolve({ fromStep, steps: 1, batchSize: 1, part: 'balanced', columns }), NEVER));
+      await step(0); // opens the shard
+      reads = 0;
+      await step(1);
+      expect(reads, columns.join()).toBeLessThanOrEqual(most);
+      expect(reads).toBeGreaterThan(1);
+    }
+  });
+
   it('reads what it has room to keep once', async () => {
     const { bucket } = await build();
     let reads = 0;

@@ -25,7 +25,7 @@ async function metric(server: FeedServer, name: string): Promise<number> {
 
 async function until(holds: () => Promise<boolean>): Promise<void> {
   for (let tries = 0; !(await holds()); tries++) {
-    if (tries > 200) throw new Error('it never came to hold');
+    if (tries > 3000) throw new Error('it never came to hold');
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
@@ -75,6 +75,13 @@ describe('serveFeed', () => {
     expect(await response.json()).toMatchObject({ message: expect.stringMatching(/open source (pool|whole) at \/nowhere/) });
     expect(feed.counts.batches).toBe(0);
     expect(await metric(server, 'streams')).toBe(0);
+  });
+
+  it('gives the columns that are asked for', async () => {
+    const { feed, get } = await serve();
+    const expected = await collect(feed.stream(feed.resolve({ steps: 3, columns: ['index', 'image'] }), NEVER));
+    expect(Buffer.compare(await bytesOf(await get('/batches?steps=3&columns=index,image')), expected)).toBe(0);
+    for (const columns of ['', 'index,names', 'index,,id']) expect((await get(`/batches?steps=3&columns=${columns}`)).status).toBe(400);
   });
 
   it('tells its schema, its health and what it has done', async () => {

@@ -36,7 +36,7 @@ describe('winnow serve --batches', () => {
     const stop = new AbortController();
     let url = '';
     const served = serveBatches(store.uri, SERVE, SILENT, stop.signal, (address) => (url = address));
-    for (let tries = 0; url === '' && tries < 500; tries++) await new Promise((resolve) => setTimeout(resolve, 10));
+    await expect.poll(() => url).not.toBe('');
     const bytes = new Uint8Array(await (await fetch(`${url}/batches?steps=4`)).arrayBuffer());
     expect(readStream(bytes)).toEqual(readStream(await collectCopies(streamBatches(store.uri, BATCHES, SILENT, NEVER))));
     stop.abort();

@@ -24,7 +24,7 @@ it('sorts as a stable sort of all records would, however little it may hold', as
         const buckets = Math.ceil(all.length / recordsMax);
         const count = await sortRecords(store, blocks(), { prefix: 'sorted/', bucketOf: (hi) => Math.floor((hi / 2 ** 32) * buckets), buckets, recordsMax });
         const expected = all.toSorted((a, b) => a.hi - b.hi || a.lo - b.lo);
-        const sorted = openRecords(store, 'sorted/', count, createPages(store, createLimiter(4), 4096, 256));
+        const sorted = openRecords(store, 'sorted/', count, createPages(store, createLimiter(4), 4096, { pageBytes: 256 }));
         const { hi, lo, row } = await sorted.read(0, count);
         expect(Array.from(hi, (_, i) => ({ hi: hi[i], lo: lo[i], row: row[i] }))).toEqual(expected);
         const [wantedHi, wantedLo] = keys[0]!;

@@ -29,6 +29,7 @@ function addBatches(program: Command, signal: AbortSignal): void {
     .option('--seed <n>', 'another order than the recipe\'s seed gives', wholeNumber)
     .option('--part <name>', 'draw from this part alone')
     .option('--with-images', 'add the encoded bytes of each image')
+    .option('--columns <names>', 'these columns alone, such as index,image; fewer are faster from a bucket', (value: string) => value.split(','))
     .option('--strict', 'fail on an image that cannot be read; default: put another in its place, counted')
     .addHelpText('after', '\nExample:\n  winnow batches ./winnow-out --steps 10 | python -c "import pyarrow.ipc, sys; print(pyarrow.ipc.open_stream(sys.stdin.buffer).read_next_batch())"\n')
     .action(async (store: string, flags: BatchesFlags) => {
