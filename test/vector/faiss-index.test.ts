@@ -7,7 +7,7 @@ import { type FlatIndexSource, flatIndexHeader, openFlatIndex, writeFlatIndex } 
 import { openSearchEngine } from '../../src/vector/engine.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
 import { python, withoutFaiss, withoutPythonFaiss } from './faiss-available.ts';
-import { matrix } from './search-conformance.ts';
+import { matrix } from './search-cases.ts';
 
 const noFaiss = await withoutFaiss();
 const noPython = await withoutPythonFaiss();

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Ranking, faissError, innerProduct, rankAll, settle, squaredDistance } from '../../src/vector/faiss-settle.ts';
-import { matrix } from './search-conformance.ts';
+import { matrix } from './search-cases.ts';
 
 /** Exact costs with many ties and near ties, a float32-like error on each, and a list of the first so many by what is then seen. */
 const scene = fc

@@ -9,7 +9,8 @@ import { createOnnxEngine } from '../../src/vector/onnx.ts';
 import { temporaryFolder } from '../helpers/temporary.ts';
 import { gaussianMixture } from '../helpers/vectors.ts';
 import { withoutFaiss } from './faiss-available.ts';
-import { matrix, testSearchEngine } from './search-conformance.ts';
+import { matrix } from './search-cases.ts';
+import { testSearchEngine } from './search-conformance.ts';
 
 const reason = await withoutFaiss();
 if (reason !== null) process.stderr.write(`${reason}\n`);

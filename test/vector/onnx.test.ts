@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createOnnxEngine } from '../../src/vector/onnx.ts';
-import { matrix, testSearchEngine } from './search-conformance.ts';
+import { matrix } from './search-cases.ts';
+import { testSearchEngine } from './search-conformance.ts';
 
 testSearchEngine('ONNX Runtime on the processor', { create: (threads) => createOnnxEngine({ threads }) });
 
