@@ -1,13 +1,15 @@
 /**
- * New images for a tree that stands: list all, embed what is new, put it into the frozen tree, and draw anew. The store stays
- * as it was until all three tables are ready; then they change together (src/run/publish.ts).
+ * New images for a tree that stands: list all, embed what is new, judge the pool anew where filters or dedup do, put what is
+ * new into the frozen tree, and draw anew. Images, embeddings, survivors and clusters stay as they were until all are ready;
+ * then they change together (src/run/publish.ts). The verdicts themselves are made in place, from the longer pool; a run
+ * without the new images would make them again as they were.
  */
 import { type AppendedManifest, appendToTree, isAppended } from '../src/cluster/append.ts';
 import type { ClustersManifest } from '../src/cluster/tree.ts';
 import type { LoadedRecipe, Recipe } from '../src/config.ts';
 import { extendEmbeddings, requireSameEmbedding } from '../src/embed/append.ts';
-import { EMBEDDING_PART_ROWS, type EmbeddingsManifest } from '../src/embed/embedding.ts';
-import { SURVIVORS } from '../src/embed/survivors.ts';
+import { EMBEDDING_PART_ROWS, type EmbeddingPart, type EmbeddingsManifest } from '../src/embed/embedding.ts';
+import { SURVIVORS, findSurvivors } from '../src/embed/survivors.ts';
 import { resolveModelReference } from '../src/embed/encoder.ts';
 import { openEncoder } from '../src/embed/task.ts';
 import { verifyImages } from '../src/embed/verify.ts';
@@ -15,13 +17,14 @@ import { WinnowError } from '../src/errors.ts';
 import { listNewRows, requireSameRows } from '../src/ingest/append.ts';
 import type { ImagesManifest } from '../src/ingest/image.ts';
 import { type Manifest, type Part, type StoredManifest, hashOf, readManifest, rowCountOf, writeManifest } from '../src/run/manifest.ts';
-import { discardStaged, finishPublication, publish } from '../src/run/publish.ts';
+import { type Move, discardStaged, finishPublication, publish } from '../src/run/publish.ts';
 import type { RunContext } from '../src/run/stage.ts';
 import { CREATED_BY } from '../src/version.ts';
 import { ingestImages } from './1-ingest.ts';
 import { embedImages } from './2-embed.ts';
-import { downloadSources } from './download.ts';
 import { APPEND_STAGING as STAGING, type PoolTables, curate, sourcesOf } from './curate.ts';
+import { downloadSources } from './download.ts';
+import { findVerdicts } from './verdicts.ts';
 
 export interface AppendOptions {
   /** Reads and hashes every old image again; otherwise only those whose size the listing does not know. */
@@ -46,32 +49,34 @@ export interface AppendOutcome {
 export async function append(context: RunContext, loaded: LoadedRecipe, options: AppendOptions): Promise<AppendOutcome> {
   await finishPublication(context.store, STAGING);
   const before = await readTables(context);
-  if (loaded.recipe.filters.length > 0) {
-    throw new WinnowError('CONFIG_INVALID', `Expected a recipe without \`filters\` to append by, since the tree in ${context.store.uri} was fitted on images that no filter judged, got ${loaded.recipe.filters.length}: \`winnow run\` judges all of them`);
-  }
   warnOfChanges(context, before, loaded.recipe);
   const after = await appendToPool(context, loaded, before, options);
   const added = rowCountOf(after.images.manifest.parts) - rowCountOf(before.images.manifest.parts);
   return { added, clusters: after.clusters, done: await curate(context, loaded, 'shard', after) };
 }
 
+/** The tables of a store with a tree. */
+interface FittedTables extends PoolTables {
+  /** What the tree was made of: the embeddings, or those of them that filters and dedup left in the pool. */
+  readonly pool: StoredManifest<EmbeddingsManifest>;
+}
+
 /** @throws {WinnowError} when there is no tree, or it is not that of the embeddings beside it */
-async function readTables({ store }: RunContext): Promise<PoolTables> {
+async function readTables({ store }: RunContext): Promise<FittedTables> {
   const images = await readManifest<ImagesManifest>(store, 'images');
   const embeddings = await readManifest<EmbeddingsManifest>(store, 'embeddings');
+  const survivors = await readManifest<EmbeddingsManifest>(store, SURVIVORS);
   const clusters = await readManifest<ClustersManifest>(store, 'clusters');
   if (images === null || embeddings === null || clusters === null) {
     throw new WinnowError('INPUT_MISSING', `Expected a fitted tree to append to in ${store.uri}, found none: \`winnow run\` fits one`);
   }
-  if ((await readManifest(store, SURVIVORS)) !== null) {
-    // A new image can be a larger copy of an old one, or the one too many of a cap: old rows would leave a tree that is frozen.
-    throw new WinnowError('CONFIG_INVALID', `Expected a pool from which nothing was taken out, to append to in ${store.uri}, got one with \`filters\` or \`dedup\`, whose verdict on old images new ones can change: \`winnow run\` judges all of them anew`);
-  }
   const isMadeOf = ({ manifest }: StoredManifest, { sha256 }: StoredManifest): boolean => manifest.inputs.some((input) => input.sha256 === sha256);
-  if (!isMadeOf(embeddings, images) || !isMadeOf(clusters, embeddings)) {
+  const judged = survivors !== null && isMadeOf(survivors, embeddings) ? [survivors] : [];
+  const pool = [...judged, embeddings].find((table) => isMadeOf(clusters, table));
+  if (!isMadeOf(embeddings, images) || pool === undefined) {
     throw new WinnowError('INPUT_MALFORMED', `Expected the tree in ${store.uri} to be fitted on the images and embeddings beside it, got one of others, which were made again since: \`winnow run\` fits a new one`);
   }
-  return { images, embeddings, clusters };
+  return { images, embeddings, clusters, pool };
 }
 
 /** A frozen tree keeps the settings it was fitted with, whatever the recipe says by now; vectors are only as alike as the code that made them. */
@@ -83,32 +88,76 @@ function warnOfChanges({ log }: RunContext, { embeddings, clusters }: PoolTables
   if (createdBy !== CREATED_BY) log.warn({ stage: 'append' }, `append: the old images were embedded by ${createdBy}, the new ones are by ${CREATED_BY}; their vectors may differ, and \`winnow run\` makes all of them anew`);
 }
 
-async function appendToPool(context: RunContext, loaded: LoadedRecipe, before: PoolTables, options: AppendOptions): Promise<PoolTables> {
+async function appendToPool(context: RunContext, loaded: LoadedRecipe, before: FittedTables, options: AppendOptions): Promise<PoolTables> {
   const { store } = context;
-  const model = resolveModelReference(loaded.recipe.embed.model, loaded.baseDirectory);
-  requireSameEmbedding(before.embeddings.manifest, loaded.recipe.embed, (await openEncoder(model, loaded.recipe.embed, context)).provenance);
-  await downloadSources(context, sourcesOf(loaded).pool);
-  const staged = await ingestImages(context, `${STAGING}images`, sourcesOf(loaded).pool);
-  await requireSameRows(context, before.images, staged);
-  const images = stagedAs('images', { ...staged.manifest, parts: staged.manifest.parts.map((part) => ({ ...part, path: part.path.slice(STAGING.length) })) });
-  await verify(context, before, staged, loaded.recipe, options);
-  if (images.sha256 === before.images.sha256) {
+  const longer = await extendTables(context, loaded, before, options);
+  const { images, embeddings } = longer;
+  const pool = await judge(context, loaded, longer);
+  if (images.stored.sha256 === before.images.sha256 && pool.stored.sha256 === before.pool.sha256) {
     context.log.info({ stage: 'append' }, 'append: no new images; the tree stays as it is');
     await discardStaged(store, STAGING);
     return before;
   }
-  const added = await embedNewRows(context, loaded.recipe, model, before, staged);
-  const extended = await extendEmbeddings(context, { before: before.embeddings, added, images, maxDropRatio: loaded.recipe.embed.maxDropRatio, staging: `${STAGING}joined/` });
-  const embeddings = stagedAs('embeddings', extended.manifest);
-  const { manifest, copies } = await appendToTree(context, { clusters: before.clusters, embeddings, embeddingsAt: extended.at, sources: images.manifest.sources, staging: STAGING });
+  const judged = [pool.stored.path, before.pool.path].includes(SURVIVORS) || (isAppended(before.clusters.manifest) && before.clusters.manifest.append.judged === true);
+  const { manifest, copies } = await appendToTree(context, { clusters: before.clusters, embeddings: pool.stored, embeddingsAt: pool.at, judged, sources: images.stored.manifest.sources, staging: STAGING });
   const clusters = stagedAs<AppendedManifest>('clusters', manifest);
-  for (const table of [images, embeddings, clusters]) await writeManifest(store, `${STAGING}manifests/${table.path}`, table.manifest as Manifest);
-  const moved = (from: readonly Part[], to: readonly Part[]) => from.map(({ path }, p) => ({ from: path, to: to[p]!.path })).filter((move) => move.from !== move.to);
+  const changed: StoredManifest[] = [images.stored, embeddings.stored, ...(pool.stored.path === SURVIVORS ? [pool.stored] : []), clusters];
+  for (const table of changed) await writeManifest(store, `${STAGING}manifests/${table.path}`, table.manifest);
+  const moved = (from: readonly Part[], to: readonly Part[]): Move[] => from.map(({ path }, p) => ({ from: path, to: to[p]!.path })).filter((move) => move.from !== move.to);
+  const statuses = (parts: readonly EmbeddingPart[]): Part[] => parts.flatMap(({ status }) => (status === undefined ? [] : [status]));
   await publish(store, STAGING, {
-    copies: [...moved(staged.manifest.parts, images.manifest.parts), ...moved(extended.at, embeddings.manifest.parts), ...copies],
-    manifests: [images, embeddings, clusters].map(({ path }) => ({ from: `${STAGING}manifests/${path}/manifest.json`, to: `${path}/manifest.json` })),
+    copies: [...moved(images.at, images.stored.manifest.parts), ...moved(embeddings.at, embeddings.stored.manifest.parts), ...moved(statuses(pool.at), statuses(pool.stored.manifest.parts)), ...copies],
+    manifests: changed.map(({ path }) => ({ from: `${STAGING}manifests/${path}/manifest.json`, to: `${path}/manifest.json` })),
   });
-  return { images, embeddings, clusters };
+  return { images: images.stored, embeddings: embeddings.stored, clusters };
+}
+
+/** A table as it is to be, and its parts where they lie until then. */
+interface Staged<M extends Manifest> {
+  readonly stored: StoredManifest<M>;
+  readonly at: M['parts'];
+}
+
+interface LongerTables {
+  readonly images: Staged<ImagesManifest>;
+  readonly embeddings: Staged<EmbeddingsManifest>;
+}
+
+/** Lists all images and embeds those that are new. */
+async function extendTables(context: RunContext, loaded: LoadedRecipe, before: FittedTables, options: AppendOptions): Promise<LongerTables> {
+  const { recipe } = loaded;
+  const model = resolveModelReference(recipe.embed.model, loaded.baseDirectory);
+  requireSameEmbedding(before.embeddings.manifest, recipe.embed, (await openEncoder(model, recipe.embed, context)).provenance);
+  await downloadSources(context, sourcesOf(loaded).pool);
+  const staged = await ingestImages(context, `${STAGING}images`, sourcesOf(loaded).pool);
+  await requireSameRows(context, before.images, staged);
+  const images = { stored: stagedAs('images', { ...staged.manifest, parts: staged.manifest.parts.map((part) => ({ ...part, path: part.path.slice(STAGING.length) })) }), at: staged.manifest.parts };
+  await verify(context, before, staged, recipe, options);
+  if (images.stored.sha256 === before.images.sha256) {
+    const still = <M extends Manifest>(stored: StoredManifest<M>): Staged<M> => ({ stored, at: stored.manifest.parts });
+    return { images: still(before.images), embeddings: still(before.embeddings) };
+  }
+  const added = await embedNewRows(context, recipe, model, before, staged);
+  const extended = await extendEmbeddings(context, { before: before.embeddings, added, images: images.stored, maxDropRatio: recipe.embed.maxDropRatio, staging: `${STAGING}joined/` });
+  return { images, embeddings: { stored: stagedAs('embeddings', extended.manifest), at: extended.at } };
+}
+
+/** The table as stages can read it before it is published, under the hash that it will have. */
+async function readable<M extends Manifest>({ store }: RunContext, { stored, at }: Staged<M>): Promise<StoredManifest<M>> {
+  if (at === stored.manifest.parts) return stored;
+  const manifest = { ...stored.manifest, parts: at };
+  const { path, sha256 } = await writeManifest(store, `${STAGING}tables/${stored.path}`, manifest);
+  return { ...stored, manifest, staged: { path, sha256 } };
+}
+
+/** @returns the pool as the tree is to see it: without the images that filters, dedup and decontamination take out */
+async function judge(context: RunContext, loaded: LoadedRecipe, { images, embeddings }: LongerTables): Promise<Staged<EmbeddingsManifest>> {
+  const [listed, embedded] = [await readable(context, images), await readable(context, embeddings)];
+  const verdicts = await findVerdicts(context, loaded, { images: listed, embeddings: embedded, evaluations: sourcesOf(loaded).evaluations });
+  if (verdicts.length === 0) return embeddings;
+  const { manifest } = await findSurvivors(context, embedded, verdicts, `${STAGING}${SURVIVORS}`);
+  const parts = manifest.parts.map(({ status }, p) => ({ ...embeddings.stored.manifest.parts[p]!, status: { ...status!, path: status!.path.slice(STAGING.length) } }));
+  return { stored: stagedAs(SURVIVORS, { ...manifest, parts }), at: manifest.parts };
 }
 
 /** What a manifest will be once it is written. */

@@ -4,7 +4,7 @@
  */
 import type { LoadedRecipe, Recipe } from '../src/config.ts';
 import { resolveModelReference } from '../src/embed/encoder.ts';
-import { SURVIVORS, type Verdicts, findSurvivors } from '../src/embed/survivors.ts';
+import { SURVIVORS, findSurvivors } from '../src/embed/survivors.ts';
 import { WinnowError } from '../src/errors.ts';
 import type { ImagesManifest, NamedSource, SourceConfig } from '../src/ingest/image.ts';
 import { resolveSources } from '../src/ingest/ingest.ts';
@@ -17,8 +17,7 @@ import type { RunContext } from '../src/run/stage.ts';
 import { DOWNLOADS } from '../src/download/downloads.ts';
 import { ingestImages } from './1-ingest.ts';
 import { checkImages, embedImages } from './2-embed.ts';
-import { DEDUP_EMBEDDINGS, findDuplicates } from './3-dedup.ts';
-import { filterImages } from './3-filter.ts';
+import { DEDUP_EMBEDDINGS } from './3-dedup.ts';
 import { clusterImages } from './4-cluster.ts';
 import { sample } from './5-sample.ts';
 import { retrieve } from './6-retrieve.ts';
@@ -26,7 +25,8 @@ import { RETRIEVAL_CLUSTERS } from './retrieve-clusters.ts';
 import { mix } from './7-mix.ts';
 import { shard } from './8-shard.ts';
 import { downloadSources } from './download.ts';
-import { decontaminatePool, evaluationPaths } from './decontaminate.ts';
+import { evaluationPaths } from './decontaminate.ts';
+import { findVerdicts } from './verdicts.ts';
 
 /** Stages in the order they run; one word each, as in `src/`, `test/` and the command line. */
 export const STAGES = ['download', 'ingest', 'embed', 'filter', 'dedup', 'cluster', 'sample', 'retrieve', 'mix', 'shard'] as const;
@@ -137,17 +137,8 @@ export async function curate(context: RunContext, loaded: LoadedRecipe, until: S
   for (const [name, found] of rawImages) keep(await checkImages(context, `raw/${name}/embeddings`, found as typeof images, recipe.embed));
 
   if (!reached('filter')) return done;
-  // Each step that takes rows out of the pool adds its table, in order: the first reason wins.
-  const verdicts: Verdicts[] = [];
-  const filters = await filterImages(context, { images, embeddings, filters: recipe.filters, folder: loaded.baseDirectory, limits: recipe.embed.limits });
-  if (filters !== null) verdicts.push(keep(filters));
+  const verdicts = (await findVerdicts(context, loaded, { images, embeddings, evaluations }, reached('dedup') ? 'dedup' : 'filter')).map(keep);
   if (!reached('dedup')) return done;
-  const filtered = [...verdicts];
-  const duplicates = recipe.dedup === undefined ? null : keep(await findDuplicates(context, images, embeddings, recipe.dedup, { verdicts: filtered, baseDirectory: loaded.baseDirectory }));
-  if (duplicates === null) await context.store.remove('duplicates/');
-  else verdicts.push(duplicates);
-  const contamination = await decontaminatePool(context, loaded, { images, embeddings, verdicts: filtered, duplicates, evaluations });
-  if (contamination !== null) verdicts.push(keep(contamination));
   if (verdicts.length === 0) await context.store.remove(`${SURVIVORS}/`);
   const survivors = verdicts.length === 0 ? embeddings : keep(await findSurvivors(context, embeddings, verdicts));
   if (!reached('cluster')) return done;

@@ -3,13 +3,16 @@
  * leaf's parents. No centroid moves, and rows that had a cluster keep it. What comes out is a pure function of the fit and of
  * the rows now there, so appending in steps or at once gives the same bytes.
  *
+ * Where filters or dedup judge the pool, new images can take old ones out of it, and even bring some back. The assignment of
+ * the fit is then kept beside the tree, and every assignment is made from it and from the verdicts as they are now.
+ *
  * Vectors and centroids are compared in the units they are stored in: the scale that k-means works in depends on the
  * whole pool, and a frozen tree must not.
  */
 import assert from 'node:assert/strict';
 import { decodeTable, encodeTable } from '../arrow/ipc.ts';
 import type { EmbeddingsManifest } from '../embed/embedding.ts';
-import { throwIfAborted } from '../errors.ts';
+import { WinnowError, throwIfAborted } from '../errors.ts';
 import { type Manifest, MANIFEST_VERSION, type Part, type StoredManifest, hashOf, readPart, rowCountOf } from '../run/manifest.ts';
 import type { RunContext } from '../run/stage.ts';
 import { CREATED_BY } from '../version.ts';
@@ -29,20 +32,26 @@ export interface AppendedManifest extends ClustersManifest {
     readonly rows: number;
     /** Search engine that assigned the appended images. */
     readonly engine: Readonly<Record<string, unknown>>;
+    /** Filters or dedup have judged the pool: the assignment of the fit is kept under `clusters/fit/assignment/`. */
+    readonly judged?: true;
   };
   readonly stats: Manifest['stats'] & { readonly drift: Drift & { readonly advice: RefitAdvice } };
 }
 
 /** Where the manifest of the fit is kept once images were appended. */
 export const FIT_KEY = 'clusters/fit.json';
+/** Where the assignment of the fit is kept once the pool was judged anew. */
+const FIT_ASSIGNMENT = 'clusters/fit/assignment';
 
 export interface AppendRequest {
   /** The tree as it stands: fitted, or appended to before. */
   readonly clusters: StoredManifest<ClustersManifest>;
-  /** The longer table of embeddings: rows of the tree's table first. */
+  /** The longer table of embeddings, or of those that are still in the pool: rows of the tree's table first. */
   readonly embeddings: StoredManifest<EmbeddingsManifest>;
   /** The parts of `embeddings` where they lie now. */
   readonly embeddingsAt: readonly Part[];
+  /** Rows of the fit may have left the pool since, or have come back. */
+  readonly judged: boolean;
   readonly sources: readonly { readonly name: string; readonly firstRow: number; readonly rowCount: number }[];
   /** Key prefix, ending in `/`, under which every new table is written; `clusters/` itself stays as it is. */
   readonly staging: string;
@@ -67,7 +76,8 @@ export async function appendToTree(context: RunContext, request: AppendRequest):
   assert(stored.sha256 === clusters.sha256, 'Expected the tree in the store to be the one that is appended to');
   const { provenance: engine } = await searchEngine(context);
   warnOfEngine(context, clusters.manifest, engine);
-  const assignment = await assignNew(context, request);
+  const fitted = await openFit(context, request);
+  const assignment = fitted === null ? await assignNew(context, request) : await assignJudged(context, request, fitted.parts);
   const blocks = (): AsyncIterable<AssignmentBlock> => readAssignment(store, { ...clusters.manifest, parts: assignment.at });
   const grown = await resize(tree, blocks);
   const levels = await writeSizes(context, clusters.manifest, grown, staging);
@@ -82,10 +92,10 @@ export async function appendToTree(context: RunContext, request: AppendRequest):
     parts: assignment.parts,
     stats: { ...describe(clusters.manifest, embeddings.manifest, grown), drift: { ...drift, advice: adviseRefit(drift) } },
     createdBy: CREATED_BY,
-    append: { fit: fit.fit, rowsAtFit: fit.rowsAtFit, rows: rowCountOf(assignment.parts), engine },
+    append: { fit: fit.fit, rowsAtFit: fit.rowsAtFit, rows: rowCountOf(assignment.parts), engine, ...(fitted !== null && { judged: true }) },
   };
   const staged = [...assignment.at.filter(({ path }) => path.startsWith(staging)), ...levels.flatMap(({ parts }) => parts.map(({ path }) => ({ path: `${staging}${path}` })))].map(({ path }) => path);
-  if (!isAppended(clusters.manifest)) staged.push(`${staging}${FIT_KEY}`);
+  if (!isAppended(clusters.manifest)) staged.push(`${staging}${FIT_KEY}`, ...(fitted?.staged ?? []));
   return { manifest, copies: staged.map((from) => ({ from, to: from.slice(staging.length) })) };
 }
 
@@ -93,6 +103,49 @@ export async function appendToTree(context: RunContext, request: AppendRequest):
 function warnOfEngine({ log }: RunContext, manifest: ClustersManifest, engine: Readonly<Record<string, unknown>>): void {
   const before = isAppended(manifest) ? manifest.append.engine : (manifest.config as { engine?: unknown }).engine;
   if (before !== undefined && hashOf({ engine: before }) !== hashOf({ engine })) log.warn({ stage: 'append', before, engine }, 'append: another search engine than the tree was made with; images that lie between two clusters may go to the other one');
+}
+
+/**
+ * The assignment of the fit, where the pool was judged anew: the tree's own before the first append, and the one kept since.
+ *
+ * @returns parts where they lie, and the copies that were staged to be kept; null where rows stay in the pool for good
+ * @throws {WinnowError} CONFIG_INVALID when the tree was appended to without verdicts, so that none was kept
+ */
+async function openFit({ store }: RunContext, { clusters: { manifest }, judged, staging }: AppendRequest): Promise<{ parts: readonly Part[]; staged: readonly string[] } | null> {
+  const kept = (part: Part): string => part.path.replace('clusters/assignment', FIT_ASSIGNMENT);
+  if (!isAppended(manifest)) {
+    if (!judged) return null;
+    const staged: string[] = [];
+    for (const part of manifest.parts) {
+      await store.write(`${staging}${kept(part)}`, await readPart(store, part));
+      staged.push(`${staging}${kept(part)}`);
+    }
+    return { parts: manifest.parts, staged };
+  }
+  if (manifest.append.judged === true) {
+    const fit = JSON.parse(new TextDecoder().decode(await store.read(FIT_KEY))) as ClustersManifest;
+    return { parts: fit.parts.map((part) => ({ ...part, path: kept(part) })), staged: [] };
+  }
+  if (!judged) return null;
+  throw new WinnowError('CONFIG_INVALID', `Expected the pool to be judged as when images were first appended to the tree in ${store.uri}, by no \`filters\`, \`dedup\` or \`decontaminate\`, got some: \`winnow run\` fits a new tree`);
+}
+
+/** Every part is made from that of the fit and the verdicts on its rows. */
+async function assignJudged(context: RunContext, { clusters: { manifest }, embeddings, embeddingsAt, staging }: AppendRequest, fit: readonly Part[]): Promise<{ parts: Part[]; at: Part[] }> {
+  const rows = rowCountOf(embeddings.manifest.parts);
+  const holding = rangeFinder(embeddingsAt);
+  const before = new Map(fit.map((part) => [part.firstRow, part]));
+  const { k, parts: centroids } = manifest.levels[0]!;
+  const payloads = Array.from({ length: Math.ceil(rows / ASSIGNMENT_PART_ROWS) }, (_, p): AssignPayload => {
+    const firstRow = p * ASSIGNMENT_PART_ROWS;
+    const rowCount = Math.min(ASSIGNMENT_PART_ROWS, rows - firstRow);
+    return { centroids, k, d: manifest.d, embeddings: holding(firstRow, firstRow + rowCount), before: before.get(firstRow) ?? null, judged: true, firstRow, rowCount, out: `${staging}${partKey(p)}` };
+  });
+  return assignAll(context, payloads, rows - rowCountOf(fit), k, staging);
+}
+
+function partKey(p: number): string {
+  return `clusters/assignment/part-${String(p).padStart(5, '0')}.arrow`;
 }
 
 /** Parts that are full stay as they are; the last is written anew with what it had first, the rest follows. */
@@ -114,13 +167,19 @@ async function assignNew(context: RunContext, { clusters: { manifest }, embeddin
       before,
       firstRow,
       rowCount,
-      out: `${staging}clusters/assignment/part-${String(kept.length + payloads.length).padStart(5, '0')}.arrow`,
+      out: `${staging}${partKey(kept.length + payloads.length)}`,
     });
   }
-  context.progress.begin('append', rows - rowCountOf(manifest.parts), 'images');
-  const made = await context.executor.map(assignRows, payloads, `${staging}clusters`);
-  context.progress.end(`${rows - rowCountOf(manifest.parts)} images put into ${manifest.levels[0]!.k} clusters`);
-  return { parts: [...kept, ...made.map((part) => ({ ...part, path: part.path.slice(staging.length) }))], at: [...kept, ...made] };
+  const made = await assignAll(context, payloads, rows - rowCountOf(manifest.parts), manifest.levels[0]!.k, staging);
+  return { parts: [...kept, ...made.parts], at: [...kept, ...made.at] };
+}
+
+/** @param rows that are new to the tree */
+async function assignAll({ executor, progress }: RunContext, payloads: readonly AssignPayload[], rows: number, k: number, staging: string): Promise<{ parts: Part[]; at: Part[] }> {
+  progress.begin('append', rows, 'images');
+  const at = await executor.map(assignRows, payloads, `${staging}clusters`);
+  progress.end(`${rows} images put into ${k} clusters`);
+  return { parts: at.map((part) => ({ ...part, path: part.path.slice(staging.length) })), at };
 }
 
 /** @returns the parts that hold rows from … to − 1, for ranges that ascend */

@@ -1,5 +1,8 @@
-/** The task of an append: one part of the assignment, its first rows as they were, the others at their nearest centroid. */
-import { decodeTable, encodeTable } from '../arrow/ipc.ts';
+/**
+ * The task of an append: one part of the assignment, its first rows as they were, the others at their nearest centroid. Where
+ * filters or dedup have judged the pool anew, a row of the fit may have left it, and one that was out may be back.
+ */
+import { type TableView, decodeTable, encodeTable } from '../arrow/ipc.ts';
 import { type EmbeddingPart, readStatuses } from '../embed/embedding.ts';
 import { WinnowError, throwIfAborted } from '../errors.ts';
 import { type Part, readPart } from '../run/manifest.ts';
@@ -8,6 +11,7 @@ import type { Store } from '../store/store.ts';
 import { decodeFloat16 } from '../vector/float16.ts';
 import type { NearestSearch, SearchEngine } from '../vector/search.ts';
 import { searchEngine } from './level.ts';
+import { SET_ASIDE } from './tree.ts';
 
 export interface AssignPayload {
   /** Level-1 table of centroids, k × d. */
@@ -16,8 +20,10 @@ export interface AssignPayload {
   readonly d: number;
   /** Parts, where they lie, that hold the rows to be assigned. */
   readonly embeddings: readonly EmbeddingPart[];
-  /** The part of the assignment that begins at `firstRow` and is to be made longer; null: all rows are new. */
+  /** The part of the assignment that begins at `firstRow` and is to be made longer, where it lies; null: all rows are new. */
   readonly before: Part | null;
+  /** `before` is of the fit, and its rows are looked at too: `embeddings` holds them as well. */
+  readonly judged?: true;
   readonly firstRow: number;
   readonly rowCount: number;
   /** Key of the part to write. */
@@ -36,14 +42,15 @@ export const assignRows: TaskKind<AssignPayload, Part> = {
     const { before, firstRow, rowCount, out } = payload;
     const rows: Rows = { cluster: new Uint32Array(rowCount), distance: new Float32Array(rowCount), valid: new Uint8Array(rowCount), reason: new Array<string | null>(rowCount).fill(null) };
     if (before !== null) copyRows(await readPart(env.store, before), before, rows);
-    const from = before?.rowCount ?? 0;
+    const old = before?.rowCount ?? 0;
+    const from = payload.judged === true ? 0 : old;
     const block = openBlock(payload, rowCount - from, env);
     for (const part of payload.embeddings) {
       throwIfAborted(env.signal);
-      await readVectors(part, firstRow, from, rows, block, () => assignBlock(block, rows, payload, env), env.store);
+      await readVectors(part, { firstRow, from, old }, rows, block, () => assignBlock(block, rows, payload, env), env.store);
     }
     await assignBlock(block, rows, payload, env);
-    env.advance(rowCount - from);
+    env.advance(rowCount - old);
     const bytes = encodeTable({
       cluster: { type: 'uint32', values: rows.cluster, valid: rows.valid },
       distance: { type: 'float32', values: rows.distance, valid: rows.valid },
@@ -86,20 +93,28 @@ function openBlock({ d }: AssignPayload, rowCount: number, { execution }: TaskEn
   return { d, vectors: new Float32Array(capacity * d), row: new Uint32Array(capacity), count: 0 };
 }
 
-/** Rows of one part of embeddings from `from` on, counted from the task's first: vectors into the block, reasons to the rows without one. */
-async function readVectors(part: EmbeddingPart, firstRow: number, from: number, rows: Rows, block: Block, whenFull: () => Promise<void>, store: Store): Promise<void> {
+/** Which rows a task looks at, all but the first counted from it. */
+interface Range {
+  readonly firstRow: number;
+  readonly from: number;
+  /** The rows before it are of the fit. */
+  readonly old: number;
+}
+
+/** Rows of one part of embeddings: vectors into the block, reasons to the rows without one. Vectors are read where a row wants a cluster. */
+async function readVectors(part: EmbeddingPart, { firstRow, from, old }: Range, rows: Rows, block: Block, whenFull: () => Promise<void>, store: Store): Promise<void> {
   const { d } = block;
-  const view = decodeTable(await readPart(store, part), part.path);
-  const { d: found, values } = view.vector('embedding');
-  if (found !== d) throw new WinnowError('DIMENSION_MISMATCH', `Expected vectors of ${d} dimensions in ${part.path}, as the tree has, got ${found}`);
-  const status = await readStatuses(store, part, view);
+  const read = async (): Promise<TableView> => decodeTable(await readPart(store, part), part.path);
+  const own = part.status === undefined ? await read() : null;
+  const status = await readStatuses(store, part, own);
   const end = Math.min(part.firstRow + part.rowCount - firstRow, rows.cluster.length);
-  for (let row = Math.max(from, part.firstRow - firstRow); row < end; row++) {
+  const wanted: number[] = [];
+  for (let row = Math.max(from, part.firstRow - firstRow); row < end; row++) if (settle(rows, row, status[firstRow + row - part.firstRow]!, row < old)) wanted.push(row);
+  if (wanted.length === 0) return;
+  const { d: found, values } = (own ?? (await read())).vector('embedding');
+  if (found !== d) throw new WinnowError('DIMENSION_MISMATCH', `Expected vectors of ${d} dimensions in ${part.path}, as the tree has, got ${found}`);
+  for (const row of wanted) {
     const local = firstRow + row - part.firstRow;
-    if (status[local] !== 'ok') {
-      rows.reason[row] = status[local] ?? null;
-      continue;
-    }
     const vector = values.subarray(local * d, (local + 1) * d);
     const place = block.vectors.subarray(block.count * d, (block.count + 1) * d);
     if (vector instanceof Uint16Array) decodeFloat16(vector, place);
@@ -107,6 +122,25 @@ async function readVectors(part: EmbeddingPart, firstRow: number, from: number, 
     block.row[block.count++] = row;
     if (block.count === block.row.length) await whenFull();
   }
+}
+
+/**
+ * What can be said of a row without its vector: one that is out of the pool has no cluster but a reason, one of the fit
+ * that is still in it is where it was, or was set aside then and stays so.
+ *
+ * @returns whether its nearest centroid is to be found
+ */
+function settle(rows: Rows, row: number, status: string | null, isOld: boolean): boolean {
+  if (status !== 'ok') {
+    rows.cluster[row] = 0;
+    rows.distance[row] = 0;
+    rows.valid[row] = 0;
+    rows.reason[row] = status;
+    return false;
+  }
+  if (isOld && (rows.valid[row] === 1 || rows.reason[row] === SET_ASIDE)) return false;
+  rows.reason[row] = null;
+  return true;
 }
 
 /** One part of the frozen level 1. */

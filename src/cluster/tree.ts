@@ -10,6 +10,8 @@ import type { Store } from '../store/store.ts';
 
 /** Marks "no cluster" in an assignment and "no parent" at the top, in memory; null on disk. */
 export const NO_CLUSTER = 0xffffffff;
+/** Reason of a row that was in the pool when the tree was fitted and is in no cluster of it. */
+export const SET_ASIDE = 'set-aside';
 /** The end of the dial of floors: the selection is as the pool (see sample/proportional.ts). */
 export const PROPORTIONAL = 100;
 

@@ -3,7 +3,7 @@ import { encodeTable } from '../arrow/ipc.ts';
 import { type EmbeddingsManifest, readEmbeddingFacts } from '../embed/embedding.ts';
 import { type Part, writePart } from '../run/manifest.ts';
 import type { Store } from '../store/store.ts';
-import { ASSIGNMENT_PART_ROWS, CENTROID_PART_ROWS, type ClusterTree, NO_CLUSTER } from './tree.ts';
+import { ASSIGNMENT_PART_ROWS, CENTROID_PART_ROWS, type ClusterTree, NO_CLUSTER, SET_ASIDE } from './tree.ts';
 
 /**
  * @param centroidsOf reads some centroids of a level (1 is the finest) in original units, count × d
@@ -66,7 +66,7 @@ export async function writeAssignment(store: Store, embeddings: EmbeddingsManife
         rows.distance[at] = distance[point]!;
         rows.valid[at] = 1;
       }
-      rows.reason.push(c !== NO_CLUSTER ? null : reason === 'ok' ? 'set-aside' : reason);
+      rows.reason.push(c !== NO_CLUSTER ? null : reason === 'ok' ? SET_ASIDE : reason);
       if (reason === 'ok') point++;
       if (rows.count === ASSIGNMENT_PART_ROWS) await flush();
     }

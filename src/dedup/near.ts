@@ -89,7 +89,7 @@ async function buildCells(context: RunContext, { vectors, spans, facts, exact, p
   const wanted = config.cells ?? (points <= BRUTE_FORCE_ROWS ? 1 : Math.min(CELLS_MAX, Math.round(4 * Math.sqrt(points))));
   const centroids = `${base}/centroids`;
   const sampleRows = Math.min(rowCountOf(vectors.manifest.parts), SAMPLE_ROWS_MAX, wanted * SAMPLE_ROWS);
-  const [{ m }] = (await executor.map(trainDedupCells, [{ vectors: { path: vectors.path, sha256: vectors.sha256 }, sampleRows, m: wanted, d, seed, out: centroids }], 'duplicates')) as [{ m: number }];
+  const [{ m }] = (await executor.map(trainDedupCells, [{ vectors: vectors.staged ?? { path: vectors.path, sha256: vectors.sha256 }, sampleRows, m: wanted, d, seed, out: centroids }], 'duplicates')) as [{ m: number }];
   context.progress.begin('duplicates: cells', 2 * spans.reduce((sum, { rowCount }) => sum + rowCount, 0), 'vectors');
   const routed = await executor.map(routeSpan, spans.map((span, s) => ({ span, facts: facts[s]!.facts, exact: exact[s]!, centroids, m, d, out: `${base}/routed-${s}` })), 'duplicates');
   const offsets = new Float64Array(m + 1);

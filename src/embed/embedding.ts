@@ -2,6 +2,7 @@
  * Nouns of the embed stage: what an encoder is, how pixels reach it, and the statuses an image can end with.
  * Encoders (`descriptor.ts`, `encode.ts`) and the decoder (`decode.ts`) meet only in these types.
  */
+import assert from 'node:assert/strict';
 import { type TableView, decodeTable } from '../arrow/ipc.ts';
 import { DOWNLOAD_REASONS } from '../download/status.ts';
 import { WinnowError } from '../errors.ts';
@@ -152,10 +153,12 @@ export async function readEmbeddingPart(store: Store, part: EmbeddingPart, d: nu
  * How the rows of a part ended: `ok`, why embedding failed, or why a later step took the row out of the pool. One door for all
  * readers, so that a filtered or deduplicated pool is read as any other.
  *
- * @param view the part's own table, read
+ * @param view the part's own table, read; null does where the part has a table of statuses
  */
-export async function readStatuses(store: Store, { status }: EmbeddingPart, view: TableView): Promise<readonly (string | null)[]> {
-  return status === undefined ? view.strings('status') : decodeTable(await readPart(store, status), status.path).strings('status');
+export async function readStatuses(store: Store, { path, status }: EmbeddingPart, view: TableView | null): Promise<readonly (string | null)[]> {
+  if (status !== undefined) return decodeTable(await readPart(store, status), status.path).strings('status');
+  assert(view !== null, `Expected ${path} to be read, since its statuses lie in it`);
+  return view.strings('status');
 }
 
 /** Ids (hex, 32 characters; null where the bytes could not be read), statuses and sizes in pixels of one part. */

@@ -47,11 +47,12 @@ export const statusTask: TaskKind<StatusPayload, StatusResult> = {
  * Joins what embedding and the steps after it said of each row.
  *
  * @param verdicts in the order of the steps: the first reason wins
+ * @param path key prefix of the table
  */
-export function findSurvivors(context: RunContext, embeddings: StoredManifest<EmbeddingsManifest>, verdicts: readonly Verdicts[]): Promise<StoredManifest<EmbeddingsManifest>> {
+export function findSurvivors(context: RunContext, embeddings: StoredManifest<EmbeddingsManifest>, verdicts: readonly Verdicts[], path = SURVIVORS): Promise<StoredManifest<EmbeddingsManifest>> {
   const { d, encoder, maxAbs, parts, config, stats } = embeddings.manifest;
   return runStage<EmbeddingsManifest>(context, {
-    path: SURVIVORS,
+    path,
     stage: SURVIVORS,
     config,
     inputs: [embeddings, ...verdicts],
@@ -59,10 +60,10 @@ export function findSurvivors(context: RunContext, embeddings: StoredManifest<Em
     make: async () => {
       const payloads = parts.map((part, p): StatusPayload => ({
         embeddings: part,
-        verdicts: verdicts.map(({ path, manifest }) => alignedPart(path, manifest, p, part)),
-        out: `${SURVIVORS}/part-${String(p).padStart(5, '0')}.arrow`,
+        verdicts: verdicts.map((one) => alignedPart(one.path, one.manifest, p, part)),
+        out: `${path}/part-${String(p).padStart(5, '0')}.arrow`,
       }));
-      const results = await context.executor.map(statusTask, payloads, SURVIVORS);
+      const results = await context.executor.map(statusTask, payloads, path);
       const statuses: Record<string, number> = {};
       for (const result of results) for (const [status, rows] of Object.entries(result.statuses)) statuses[status] = (statuses[status] ?? 0) + rows;
       return {

@@ -38,6 +38,8 @@ export interface StoredManifest<M extends Manifest = Manifest> {
   readonly path: string;
   readonly manifest: M;
   readonly sha256: string;
+  /** What tasks find in the store of one that is not yet where it is to be: the same but for the places of its parts. */
+  readonly staged?: { readonly path: string; readonly sha256: string };
 }
 
 /** JSON with sorted keys, two-space indent and a final newline: one text for one value. */

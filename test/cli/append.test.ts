@@ -1,7 +1,7 @@
 /** Appending as a user does it: a run, more images, the same recipe with one more source. */
 import { spawn } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
-import { cp, mkdir, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { cp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,22 +9,20 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { runAppend } from '../../src/cli/append.ts';
 import { SILENT_PROGRESS } from '../../src/cli/progress.ts';
-import { run } from '../../src/cli/run.ts';
 import type { AppendedManifest } from '../../src/cluster/append.ts';
-import { type ClustersManifest, readAssignment } from '../../src/cluster/tree.ts';
 import { loadRecipe } from '../../src/config.ts';
-import { drawCorpus } from '../../src/demo/draw.ts';
 import { isUserFault } from '../../src/errors.ts';
-import { type Log, SILENT } from '../../src/log.ts';
+import { SILENT } from '../../src/log.ts';
 import type { Summary } from '../../src/report/summary.ts';
 import { randomStream } from '../../src/random.ts';
-import { openFsStore } from '../../src/store/fs.ts';
 import { storeHashes } from '../helpers/store-hashes.ts';
 import { expectNothingHalfWritten } from '../helpers/winnow.ts';
+import { clustersOf, drawSources, listen, manifestOf, openGrowingPool } from './growing-pool.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
-let folder: string;
+const folder = mkdtempSync(join(tmpdir(), 'winnow-append-'));
+const { runIn, appendIn, copyOf, writeRecipe } = openGrowingPool(folder);
 /** A store with the tree of the first source, and the same with both others appended at once; not to be written to. */
 let fitted: string;
 let whole: string;
@@ -32,28 +30,10 @@ let expected: Record<string, string>;
 let wholeJson: Summary & { appended: { images: number; drift: AppendedManifest['stats']['drift'] } };
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'winnow-append-'));
-  await drawCorpus(join(folder, 'all'), { images: 360, concepts: 12 });
-  // Every second picture of each concept stays, every fourth goes into one of two later sources.
-  for (const concept of (await readdir(join(folder, 'all'), { withFileTypes: true })).filter((entry) => entry.isDirectory()).map(({ name }) => name)) {
-    for (const [i, name] of (await readdir(join(folder, 'all', concept))).sort().entries()) {
-      const source = ['first', 'second', 'first', 'third'][i % 4]!;
-      await mkdir(join(folder, source, concept), { recursive: true });
-      await rename(join(folder, 'all', concept, name), join(folder, source, concept, name));
-    }
-  }
+  await drawSources(folder);
   await cp(join(folder, 'third', (await readdir(join(folder, 'third')))[0]!), join(folder, 'seeds'), { recursive: true });
   for (const [name, sources] of Object.entries({ one: ['first'], two: ['first', 'second'], three: ['first', 'second', 'third'], swapped: ['second', 'first'] })) {
-    const recipe = {
-      format: 'winnow-recipe/1', name: 'growing', seed: 3,
-      pool: sources.map((source) => ({ folder: `./${source}`, label: 'parent' })),
-      embed: { batchSize: 16 },
-      cluster: { levels: [40, 16, 6] },
-      sample: { target: '30%' },
-      retrieve: [{ name: 'around', sources: [{ folder: './seeds' }], k: 3 }],
-      shard: { rows: 64 }, batch: { size: 16 },
-    };
-    await writeFile(join(folder, `${name}.yaml`), stringify(recipe));
+    await writeRecipe(name, sources, { retrieve: [{ name: 'around', sources: [{ folder: './seeds' }], k: 3 }] });
   }
   fitted = join(folder, 'fitted');
   await runIn(fitted, 'one');
@@ -62,32 +42,6 @@ beforeAll(async () => {
   expected = await storeHashes(whole);
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
-
-const quiet = { progress: SILENT_PROGRESS, log: SILENT };
-
-async function runIn(store: string, recipe: string, options: { until?: 'embed' | 'shard'; log?: Log } = {}) {
-  return run({ loaded: await loadRecipe(join(folder, `${recipe}.yaml`)), store, until: 'shard', force: [], signal: new AbortController().signal, ...quiet, ...options });
-}
-
-async function appendIn(store: string, recipe: string, options: { verify?: boolean; log?: Log } = {}) {
-  return runAppend({ loaded: await loadRecipe(join(folder, `${recipe}.yaml`)), store, verify: false, signal: new AbortController().signal, ...quiet, ...options });
-}
-
-async function copyOf(store: string, name: string): Promise<string> {
-  await cp(store, join(folder, name), { recursive: true });
-  return join(folder, name);
-}
-
-async function manifestOf<M>(store: string, path: string): Promise<M> {
-  return JSON.parse(await readFile(join(store, path, 'manifest.json'), 'utf8')) as M;
-}
-
-/** A log that keeps what it is told. */
-function listen(): { log: Log; said: string[] } {
-  const said: string[] = [];
-  const hear = (_: unknown, text: string) => said.push(text);
-  return { log: { debug: () => {}, info: hear, warn: hear, error: hear } as unknown as Log, said };
-}
 
 describe('winnow append', () => {
   it('makes images and embeddings as a run over the longer pool would, and follows the recipe from there', async () => {
@@ -102,11 +56,7 @@ describe('winnow append', () => {
   });
 
   it('keeps every row of the fit in its cluster, and draws from the new ones', async () => {
-    const clusters = await Promise.all([fitted, whole].map(async (root) => {
-      const rows: number[] = [];
-      for await (const { cluster } of readAssignment(await openFsStore(root, { readOnly: true }), await manifestOf<ClustersManifest>(root, 'clusters'))) rows.push(...cluster);
-      return rows;
-    }));
+    const clusters = await Promise.all([fitted, whole].map(clustersOf));
     expect(clusters[1]!.slice(0, clusters[0]!.length)).toEqual(clusters[0]);
     expect(clusters[1]!.length).toBe(wholeJson.funnel.listed);
     const { append, stats } = await manifestOf<AppendedManifest>(whole, 'clusters');

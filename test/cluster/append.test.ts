@@ -71,7 +71,7 @@ async function appendTo(store: Store, pool: Pool, clusters: StoredManifest<Clust
   const embeddings = await pool.write(store, rows);
   const context = await openContext(store, blockRows);
   const sources = [{ name: 'all', firstRow: 0, rowCount: rows }];
-  const { manifest, copies } = await appendToTree(context, { clusters, embeddings, embeddingsAt: embeddings.manifest.parts, sources, staging: 'append/' });
+  const { manifest, copies } = await appendToTree(context, { clusters, embeddings, judged: false, embeddingsAt: embeddings.manifest.parts, sources, staging: 'append/' });
   const stored = await writeManifest(store, 'append/manifest', manifest);
   await publish(store, 'append/', { copies, manifests: [{ from: 'append/manifest/manifest.json', to: 'clusters/manifest.json' }] });
   return { ...stored, path: 'clusters' };
