@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
+import { createFeedMetrics, createLoad } from '../../src/batch/feed-metrics.ts';
 import { createWorkerMetrics, createQueueMetrics } from '../../workers/metrics.ts';
 import { PREFIX, QUEUE_STAGES } from '../../workers/queue.ts';
 
@@ -123,9 +124,8 @@ describe('the dashboard', () => {
     worker.endTask({ stage: 'embed', kind: 'embed-part', outcome: 'done', seconds: 1 });
     const stage = { stage: 'embed', waiting: 1, active: 0, delayed: 0, failed: 0, done: 0, perMinute: null, etaSeconds: null };
     const queues = createQueueMetrics(async () => ({ runs: [], stages: [stage], workers: [], failures: [] }));
-    const feed = readFileSync(join(ROOT, 'src/batch/serve.ts'), 'utf8');
-    const served = [...feed.matchAll(/metric\('(\w+)'/g)].map(([, name]) => `winnow_${name}`);
-    const lines = [await worker.render(), await queues.render(), ...served].join('\n');
+    const feed = createFeedMetrics({ counts: { batches: 1, rows: 1, imageBytes: 1, substituted: 0 } }, createLoad());
+    const lines = (await Promise.all([worker, queues, feed].map((metrics) => metrics.render()))).join('\n');
     const { panels } = JSON.parse(text('grafana', 'winnow.json')) as { panels: { title: string; targets: { expr: string }[] }[] };
     const exprs = panels.flatMap(({ targets }) => targets.map(({ expr }) => expr));
     expect(exprs.length).toBeGreaterThan(12);
