@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { decodeTable } from '../../src/arrow/ipc.ts';
 import { runAppend } from '../../src/cli/append.ts';
 import { SILENT_PROGRESS } from '../../src/cli/progress.ts';
 import type { AppendedManifest } from '../../src/cluster/append.ts';
@@ -82,7 +83,6 @@ describe('winnow append to a judged pool', () => {
     const { append, levels, stats } = await manifestOf<AppendedManifest>(whole, 'clusters');
     expect(append).toMatchObject({ judged: true, rowsAtFit: before.length, rows: after.length });
     const store = await openFsStore(whole, { readOnly: true });
-    const { decodeTable } = await import('../../src/arrow/ipc.ts');
     const { values, d } = decodeTable(await store.read(levels[0]!.parts[0]!.path), '').vector('centroid');
     const nearest = (row: number): number => {
       let best = 0;
