@@ -54,6 +54,8 @@ async function makeFilters(context: RunContext, request: Pick<FilterRequest, 'im
   const rejected = sumOf(judged.map((result) => result.rejected), rowRules.length);
   let parts = judged.map(({ part }) => part);
   if (caps.length > 0) {
+    context.progress.end(`${rows} images judged one by one`);
+    context.progress.begin('filter: caps', rows, 'images');
     const capped = await applyCaps(context, judged, caps);
     parts = capped.parts;
     rejected.push(...capped.rejected);

@@ -39,11 +39,11 @@ legend { font-weight: 600; padding: 0 6px; }
 dl.facts { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 3px 18px; margin: 12px 0; }
 dl.facts dt { color: var(--muted); } dl.facts dd { margin: 0; overflow-wrap: anywhere; }
 progress { width: 100%; min-width: 90px; height: 12px; accent-color: var(--accent); }
-.stages { width: 100%; } .stages td:first-child, .stages th:first-child { white-space: nowrap; } .stages td.bar { width: 26%; }
+.stages { width: 100%; } .stages td:first-child, .stages th:first-child { white-space: nowrap; } .stages td.bar { width: 26%; } .stages td:last-child { min-width: 13em; }
 .state { display: inline-block; border: 1px solid currentColor; border-radius: 99px; padding: 0 10px; font-size: .82rem; }
 .state.running { color: var(--accent); } .state.done { color: var(--good); } .state.failed { color: var(--bad); } .state.waiting, .state.kept { color: var(--muted); }
 .rate { display: block; width: 100%; height: auto; aspect-ratio: 720 / 170; background: var(--surface); border: 1px solid var(--line); border-radius: var(--radius); }
 .rate path { fill: none; stroke: var(--selection); stroke-width: 2; vector-effect: non-scaling-stroke; } .rate text { fill: var(--muted); font-size: 12px; } .rate line { stroke: var(--line); }
 .quiet { min-height: 1.5em; }
-@media (max-width: 560px) { .stages thead { display: none; } .stages, .stages tbody { display: block; } .stages tr { display: flex; flex-wrap: wrap; gap: 2px 16px; border-bottom: 1px solid var(--line); padding: 6px 0; } .stages th, .stages td { border: 0; padding: 0; } .stages th, .stages td.bar { flex: 0 0 100%; width: auto; } .stages td:empty { display: none; } .stages td.n { text-align: left; } }
+@media (max-width: 560px) { .stages thead { display: none; } .stages, .stages tbody { display: block; } .stages tr { display: flex; flex-wrap: wrap; gap: 2px 16px; border-bottom: 1px solid var(--line); padding: 6px 0; } .stages th, .stages td { border: 0; padding: 0; } .stages th, .stages td.bar { flex: 0 0 100%; width: auto; } .stages td:last-child { min-width: 0; } .stages td:empty { display: none; } .stages td.n { text-align: left; } }
 `;
