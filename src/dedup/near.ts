@@ -92,6 +92,8 @@ async function buildCells(context: RunContext, { vectors, spans, facts, exact, p
   const [{ m }] = (await executor.map(trainDedupCells, [{ vectors: vectors.staged ?? { path: vectors.path, sha256: vectors.sha256 }, sampleRows, m: wanted, d, seed, out: centroids }], 'duplicates')) as [{ m: number }];
   context.progress.begin('duplicates: cells', 2 * spans.reduce((sum, { rowCount }) => sum + rowCount, 0), 'vectors');
   const routed = await executor.map(routeSpan, spans.map((span, s) => ({ span, facts: facts[s]!.facts, exact: exact[s]!, centroids, m, d, out: `${base}/routed-${s}` })), 'duplicates');
+  // What is out already, or a copy, is read but goes into no cell.
+  context.progress.advance(routed.reduce((left, { count }, s) => left + spans[s]!.rowCount - count, 0));
   const offsets = new Float64Array(m + 1);
   for (const { out } of routed) {
     const counts = uint32Of(await store.read(`${out}/counts`));
