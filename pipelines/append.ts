@@ -7,9 +7,10 @@
 import { type AppendedManifest, appendToTree, isAppended } from '../src/cluster/append.ts';
 import type { ClustersManifest } from '../src/cluster/tree.ts';
 import type { LoadedRecipe, Recipe } from '../src/config.ts';
-import { extendEmbeddings, requireSameEmbedding } from '../src/embed/append.ts';
+import { extendEmbeddings, otherSettings, requireSameEmbedding } from '../src/embed/append.ts';
 import { EMBEDDING_PART_ROWS, type EmbeddingPart, type EmbeddingsManifest } from '../src/embed/embedding.ts';
 import { SURVIVORS, findSurvivors } from '../src/embed/survivors.ts';
+import type { EmbedConfig } from '../src/embed/config.ts';
 import { resolveModelReference } from '../src/embed/encoder.ts';
 import { openEncoder } from '../src/embed/task.ts';
 import { verifyImages } from '../src/embed/verify.ts';
@@ -22,7 +23,8 @@ import type { RunContext } from '../src/run/stage.ts';
 import { CREATED_BY } from '../src/version.ts';
 import { ingestImages } from './1-ingest.ts';
 import { embedImages } from './2-embed.ts';
-import { APPEND_STAGING as STAGING, type PoolTables, curate, sourcesOf } from './curate.ts';
+import { DEDUP_EMBEDDINGS } from './3-dedup.ts';
+import { APPEND_STAGING as STAGING, APPEND_VECTORS_STAGING as VECTORS, type PoolTables, curate, sourcesOf } from './curate.ts';
 import { downloadSources } from './download.ts';
 import { findVerdicts } from './verdicts.ts';
 
@@ -47,12 +49,16 @@ export interface AppendOutcome {
  *   CONFIG_INVALID when the recipe embeds in another way; the store is then as it was
  */
 export async function append(context: RunContext, loaded: LoadedRecipe, options: AppendOptions): Promise<AppendOutcome> {
-  await finishPublication(context.store, STAGING);
+  for (const staging of [STAGING, VECTORS]) await finishPublication(context.store, staging);
   const before = await readTables(context);
   warnOfChanges(context, before, loaded.recipe);
   const after = await appendToPool(context, loaded, before, options);
   const added = rowCountOf(after.images.manifest.parts) - rowCountOf(before.images.manifest.parts);
   return { added, clusters: after.clusters, done: await curate(context, loaded, 'shard', after) };
+}
+
+function isMadeOf({ manifest }: StoredManifest, { sha256 }: StoredManifest): boolean {
+  return manifest.inputs.some((input) => input.sha256 === sha256);
 }
 
 /** The tables of a store with a tree. */
@@ -70,7 +76,6 @@ async function readTables({ store }: RunContext): Promise<FittedTables> {
   if (images === null || embeddings === null || clusters === null) {
     throw new WinnowError('INPUT_MISSING', `Expected a fitted tree to append to in ${store.uri}, found none: \`winnow run\` fits one`);
   }
-  const isMadeOf = ({ manifest }: StoredManifest, { sha256 }: StoredManifest): boolean => manifest.inputs.some((input) => input.sha256 === sha256);
   const judged = survivors !== null && isMadeOf(survivors, embeddings) ? [survivors] : [];
   const pool = [...judged, embeddings].find((table) => isMadeOf(clusters, table));
   if (!isMadeOf(embeddings, images) || pool === undefined) {
@@ -103,13 +108,16 @@ async function appendToPool(context: RunContext, loaded: LoadedRecipe, before: F
   const clusters = stagedAs<AppendedManifest>('clusters', manifest);
   const changed: StoredManifest[] = [images.stored, embeddings.stored, ...(pool.stored.path === SURVIVORS ? [pool.stored] : []), clusters];
   for (const table of changed) await writeManifest(store, `${STAGING}manifests/${table.path}`, table.manifest);
-  const moved = (from: readonly Part[], to: readonly Part[]): Move[] => from.map(({ path }, p) => ({ from: path, to: to[p]!.path })).filter((move) => move.from !== move.to);
   const statuses = (parts: readonly EmbeddingPart[]): Part[] => parts.flatMap(({ status }) => (status === undefined ? [] : [status]));
   await publish(store, STAGING, {
-    copies: [...moved(images.at, images.stored.manifest.parts), ...moved(embeddings.at, embeddings.stored.manifest.parts), ...moved(statuses(pool.at), statuses(pool.stored.manifest.parts)), ...copies],
+    copies: [...movesOf(images.at, images.stored.manifest.parts), ...movesOf(embeddings.at, embeddings.stored.manifest.parts), ...movesOf(statuses(pool.at), statuses(pool.stored.manifest.parts)), ...copies],
     manifests: changed.map(({ path }) => ({ from: `${STAGING}manifests/${path}/manifest.json`, to: `${path}/manifest.json` })),
   });
   return { images: images.stored, embeddings: embeddings.stored, clusters };
+}
+
+function movesOf(from: readonly Part[], to: readonly Part[]): Move[] {
+  return from.map(({ path }, p) => ({ from: path, to: to[p]!.path })).filter((move) => move.from !== move.to);
 }
 
 /** A table as it is to be, and its parts where they lie until then. */
@@ -137,9 +145,28 @@ async function extendTables(context: RunContext, loaded: LoadedRecipe, before: F
     const still = <M extends Manifest>(stored: StoredManifest<M>): Staged<M> => ({ stored, at: stored.manifest.parts });
     return { images: still(before.images), embeddings: still(before.embeddings) };
   }
-  const added = await embedNewRows(context, recipe, model, before, staged);
+  await extendOwnVectors(context, loaded, before.images, images);
+  const added = await embedNewRows(context, recipe.embed, model, staged.manifest, { first: rowCountOf(before.embeddings.manifest.parts), staging: STAGING });
   const extended = await extendEmbeddings(context, { before: before.embeddings, added, images: images.stored, maxDropRatio: recipe.embed.maxDropRatio, staging: `${STAGING}joined/` });
   return { images, embeddings: { stored: stagedAs('embeddings', extended.manifest), at: extended.at } };
+}
+
+/**
+ * The vectors that copies are found by, where they have a model of their own: only those of new images are made. Made with
+ * other settings, or not there, they are left to the search for copies, which then makes all of them.
+ */
+async function extendOwnVectors(context: RunContext, { recipe, baseDirectory }: LoadedRecipe, before: StoredManifest<ImagesManifest>, images: Staged<ImagesManifest>): Promise<void> {
+  const { store } = context;
+  const near = recipe.dedup?.near;
+  const own = near === undefined || near === false ? undefined : near.embed;
+  const old = own === undefined ? null : await readManifest<EmbeddingsManifest>(store, DEDUP_EMBEDDINGS);
+  if (own === undefined || old === null || !isMadeOf(old, before)) return;
+  const model = resolveModelReference(own.model, baseDirectory);
+  if (otherSettings(old.manifest, own, (await openEncoder(model, own, context)).provenance).length > 0) return;
+  const added = await embedNewRows(context, own, model, { ...images.stored.manifest, parts: images.at }, { first: rowCountOf(old.manifest.parts), staging: VECTORS });
+  const extended = await extendEmbeddings(context, { before: old, added, images: images.stored, maxDropRatio: own.maxDropRatio, staging: `${VECTORS}joined/` });
+  await writeManifest(store, `${VECTORS}manifest`, extended.manifest);
+  await publish(store, VECTORS, { copies: movesOf(extended.at, extended.manifest.parts), manifests: [{ from: `${VECTORS}manifest/manifest.json`, to: `${DEDUP_EMBEDDINGS}/manifest.json` }] });
 }
 
 /** The table as stages can read it before it is published, under the hash that it will have. */
@@ -183,13 +210,17 @@ async function verify({ store, executor, progress }: RunContext, { embeddings }:
   progress.end(read === 0 ? 'old images are listed as before' : `${read} old images have the bytes they had`);
 }
 
-/** @returns the table of the new rows, numbered from 0, or null when there are none */
-async function embedNewRows(context: RunContext, { embed }: Recipe, model: string, { embeddings }: PoolTables, staged: StoredManifest<ImagesManifest>): Promise<EmbeddingsManifest | null> {
-  const parts = await listNewRows(context.store, staged.manifest.parts, rowCountOf(embeddings.manifest.parts), EMBEDDING_PART_ROWS, `${STAGING}new`);
+/**
+ * @param listing all rows, parts where they lie
+ * @param first row that is new
+ * @returns the table of the new rows, numbered from 0, or null when there are none
+ */
+async function embedNewRows(context: RunContext, embed: EmbedConfig, model: string, listing: ImagesManifest, { first, staging }: { first: number; staging: string }): Promise<EmbeddingsManifest | null> {
+  const parts = await listNewRows(context.store, listing.parts, first, EMBEDDING_PART_ROWS, `${staging}new`);
   if (parts.length === 0) return null;
   // The share of rejected images is that of the whole pool, and looked at when the tables are joined.
   const config = { ...embed, maxDropRatio: 1 };
-  const added = await embedImages(context, `${STAGING}embeddings`, { path: `${STAGING}new`, manifest: { ...staged.manifest, parts }, sha256: hashOf(parts) }, config, model);
+  const added = await embedImages(context, `${staging}embeddings`, { path: `${staging}new`, manifest: { ...listing, parts }, sha256: hashOf(parts) }, config, model);
   return added.manifest;
 }
 

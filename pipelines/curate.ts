@@ -87,6 +87,9 @@ export function sourcesOf({ recipe, baseDirectory }: LoadedRecipe, store?: strin
 /** Where an append keeps what is not yet part of the store. */
 export const APPEND_STAGING = 'append/';
 
+/** Where it keeps the vectors that copies are found by, where those have a model of their own. */
+export const APPEND_VECTORS_STAGING = 'append-vectors/';
+
 /** Where a retry does. */
 export const RETRY_STAGING = 'retry/';
 
@@ -117,7 +120,7 @@ export async function curate(context: RunContext, loaded: LoadedRecipe, until: S
   const reached = (stage: StageName): boolean => STAGES.indexOf(stage) <= last;
 
   if (pool === undefined) {
-    for (const staging of [APPEND_STAGING, RETRY_STAGING]) {
+    for (const staging of [APPEND_STAGING, APPEND_VECTORS_STAGING, RETRY_STAGING]) {
       await finishPublication(context.store, staging);
       await discardStaged(context.store, staging);
     }

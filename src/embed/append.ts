@@ -23,14 +23,19 @@ import { type EmbeddingRows, rowColumns } from './rows.ts';
  * @throws {WinnowError} CONFIG_INVALID naming the settings that differ
  */
 export function requireSameEmbedding(before: EmbeddingsManifest, config: EmbedConfig, encoder: Readonly<Record<string, unknown>>): void {
+  const other = otherSettings(before, config, encoder);
+  if (other.length === 0) return;
+  const named = other.map((key) => `embed.${key}`).join(', ');
+  throw new WinnowError('CONFIG_INVALID', `Expected the recipe to embed as the images of the fitted tree were, got another ${named}: set it back, or run \`winnow run\` to embed all images and fit a new tree`, { details: { other } });
+}
+
+/** Names of what a table was embedded with otherwise; none: new rows may join it. */
+export function otherSettings(before: EmbeddingsManifest, config: EmbedConfig, encoder: Readonly<Record<string, unknown>>): string[] {
   const { encoder: _, ...settings } = before.config as Record<string, unknown>;
   const other = Object.keys(settings).filter((key) => hashOf({ value: settings[key] }) !== hashOf({ value: config[key as keyof EmbedConfig] }));
   const old = before.encoder ?? {};
   const facts = [...new Set([...Object.keys(old), ...Object.keys(encoder)])].filter((key) => hashOf({ value: old[key] }) !== hashOf({ value: encoder[key] }));
-  if (facts.length > 0) other.unshift(`model (${facts.join(', ')})`);
-  if (other.length === 0) return;
-  const named = other.map((key) => `embed.${key}`).join(', ');
-  throw new WinnowError('CONFIG_INVALID', `Expected the recipe to embed as the images of the fitted tree were, got another ${named}: set it back, or run \`winnow run\` to embed all images and fit a new tree`, { details: { other } });
+  return facts.length === 0 ? other : [`model (${facts.join(', ')})`, ...other];
 }
 
 export interface ExtendRequest {

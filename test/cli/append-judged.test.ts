@@ -150,6 +150,23 @@ describe('winnow append to a judged pool', () => {
     }
   });
 
+  it('makes vectors of the model that finds copies for new images alone', async () => {
+    const own = { filters: FILTERS, dedup: { near: { threshold: 0.999, embed: { model: 'descriptor', dtype: 'float32', batchSize: 8 } } } };
+    await writeRecipe('own-one', ['first'], own);
+    await writeRecipe('own-three', ['first', 'second', 'third'], own);
+    const [store, plain] = [join(folder, 'own'), join(folder, 'own-plain')];
+    await runIn(store, 'own-one');
+    const { log, said } = listen();
+    const { json } = await appendIn(store, 'own-three', { log });
+    const { images } = (json as { appended: { images: number } }).appended;
+    expect(images).toBeGreaterThan(100);
+    expect(said).toContain('dedup/embeddings: done before, kept');
+    await runIn(plain, 'own-three', { until: 'dedup' });
+    expect(await storeHashes(store, [...TABLES, 'dedup'])).toEqual(await storeHashes(plain, [...TABLES, 'dedup']));
+    expect((await readdir(store)).filter((name) => name.startsWith('append'))).toEqual([]);
+    await expectNothingHalfWritten(store);
+  });
+
   it('is refused where images were appended before without rules, since the fit as it was is not kept', async () => {
     await writeRecipe('plain-one', ['first']);
     const store = join(folder, 'late-rules');
