@@ -92,8 +92,10 @@ export function createImageSource(manifest: DatasetManifest, { rows, reader, ver
       let substituted = 0;
       const substitute = async (i: number, fault: string): Promise<void> => {
         const [part, row] = [batch.part[i]!, index[i]!];
-        const uri = options.strict ? await uriOf(part, row) : null;
-        if (uri !== null) throw new WinnowError('INPUT_MISSING', `Expected the bytes of ${uri} (row ${row} of part "${names[part]}"), could not have them: ${fault}`, { details: { uri, step: batch.step } });
+        if (options.strict) {
+          const uri = await uriOf(part, row);
+          throw new WinnowError('INPUT_MISSING', `Expected the bytes of ${uri} (row ${row} of part "${names[part]}"), could not have them: ${fault}`, { details: { uri, step: batch.step } });
+        }
         const other = await replace(part, row, { seed: options.seed, wanted, why: fault }, signal);
         if (isNews(part, row)) {
           const [named, instead] = [await uriOf(part, row), await uriOf(part, other.index)];
