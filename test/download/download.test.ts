@@ -197,16 +197,16 @@ it('stops at once when it is told to, and leaves nothing half done', async () =>
     else hang();
   });
   const stop = new AbortController();
-  const run = await openDownloadRun(Array.from({ length: 60 }, (_, n) => server.url(`/${n}.jpg`)), impatient([server.port], { blockRows: 30, headersTimeoutMs: 60_000, totalTimeoutMs: 60_000 }), { signal: stop.signal });
+  const run = await openDownloadRun(Array.from({ length: 60 }, (_, n) => server.url(`/${n}.jpg`)), impatient([server.port], { blockRows: 30, hostConnections: 64, headersTimeoutMs: 300_000, totalTimeoutMs: 300_000 }), { signal: stop.signal });
   const running = run.run();
   running.catch(() => undefined);
-  // The first block is done and the second waits for a host that says nothing.
+  // The first block is done and the second waits for a host that says nothing; there are connections for both, whichever comes first.
   await hanging;
   await vi.waitFor(async () => expect(await finishedRows(join(run.folder, 'store'))).toHaveLength(30), { timeout: 60_000 });
   const started = performance.now();
   stop.abort(new Error('SIGINT'));
   await expect(running).rejects.toMatchObject({ code: 'ABORTED' });
-  expect(performance.now() - started).toBeLessThan(20_000); // not the 60 s that a host may take
+  expect(performance.now() - started).toBeLessThan(100_000); // not the 300 s that a host may take
   expect(Object.keys(await hashesOf(run.folder)).filter((key) => key.endsWith('manifest.json'))).toEqual([]);
 });
 
