@@ -104,7 +104,8 @@ async function appendToPool(context: RunContext, loaded: LoadedRecipe, before: F
     return before;
   }
   const judged = [pool.stored.path, before.pool.path].includes(SURVIVORS) || (isAppended(before.clusters.manifest) && before.clusters.manifest.append.judged === true);
-  const { manifest, copies } = await appendToTree(context, { clusters: before.clusters, embeddings: pool.stored, embeddingsAt: pool.at, judged, sources: images.stored.manifest.sources, staging: STAGING });
+  // A place for each pool: what a stopped attempt recorded must not speak for parts that another wrote over.
+  const { manifest, copies } = await appendToTree(context, { clusters: before.clusters, embeddings: pool.stored, embeddingsAt: pool.at, judged, sources: images.stored.manifest.sources, staging: `${STAGING}${pool.stored.sha256.slice(0, 16)}/` });
   const clusters = stagedAs<AppendedManifest>('clusters', manifest);
   const changed: StoredManifest[] = [images.stored, embeddings.stored, ...(pool.stored.path === SURVIVORS ? [pool.stored] : []), clusters];
   for (const table of changed) await writeManifest(store, `${STAGING}manifests/${table.path}`, table.manifest);

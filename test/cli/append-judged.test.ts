@@ -150,6 +150,17 @@ describe('winnow append to a judged pool', () => {
     }
   });
 
+  it('takes up nothing of an attempt under other rules that came between two of its own', async () => {
+    const store = await copyOf(fitted, 'between');
+    for (const recipe of ['three', 'stricter']) {
+      const stop = new AbortController();
+      const progress = { ...SILENT_PROGRESS, end: (summary: string) => void (/images put into/.test(summary) && stop.abort()) };
+      await expect(runAppend({ loaded: await loadRecipe(join(folder, `${recipe}.yaml`)), store, verify: false, progress, log: SILENT, signal: stop.signal })).rejects.toMatchObject({ code: 'ABORTED' });
+    }
+    await appendIn(store, 'three');
+    expect(await hashesOf(store)).toEqual(expected);
+  });
+
   it('makes vectors of the model that finds copies for new images alone', async () => {
     const own = { filters: FILTERS, dedup: { near: { threshold: 0.999, embed: { model: 'descriptor', dtype: 'float32', batchSize: 8 } } } };
     await writeRecipe('own-one', ['first'], own);
